@@ -1,0 +1,1 @@
+"""Board tops, synthesis and reports."""

@@ -1,0 +1,1 @@
+"""The golden model: integer numerics in NumPy, and the PyTorch side that trains and quantizes."""

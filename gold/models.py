@@ -1,0 +1,138 @@
+"""Channel-gated networks in PyTorch, described layer by layer as a quantized network is."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from penstock.gold.digits import CLASSES, SIZE
+from penstock.gold.torch_layers import ChannelGatedConv2d
+from penstock.network import INPUT
+
+POOL = "pool"
+CLASSIFIER = "classifier"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerSpec:
+    """A convolution with batch norm: ``out = relu(norm(conv(source)) + residual)``."""
+
+    name: str
+    source: str
+    channels: int  # of the output
+    kernel: int = 3
+    stride: int = 1
+    groups: int = 1  # 1: not gated
+    residual: str | None = None  # tensor that is added; option A where channels or sizes differ
+    relu: bool = True  # False: the output is signed
+    relu_before_add: bool = False  # relu(norm(conv(source))) + residual
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """Layers in order; behind the last, global average pooling and a linear classifier."""
+
+    name: str
+    input_channels: int
+    input_size: int  # height and width, pixels
+    classes: int
+    layers: tuple[LayerSpec, ...]
+
+
+def digits_spec() -> ModelSpec:
+    """The gated digits network: 16 to 64 channels, 16x16 pixels, 3.02 M MACs, three blocks.
+
+    Their shortcuts: the block's input; its subsampled input among zero channels (option A), added
+    to an output that is rectified before; a 1x1 convolution of stride 2 with a signed output.
+    """
+    gated = {"groups": 4}
+    return ModelSpec(
+        name="digits",
+        input_channels=1,
+        input_size=SIZE,
+        classes=CLASSES,
+        layers=(
+            LayerSpec(name="stem", source=INPUT, channels=16),
+            LayerSpec(name="block1_conv1", source="stem", channels=16, **gated),
+            LayerSpec(
+                name="block1_conv2", source="block1_conv1", channels=16, residual="stem", **gated
+            ),
+            LayerSpec(name="block2_conv1", source="block1_conv2", channels=32, stride=2, **gated),
+            LayerSpec(
+                name="block2_conv2",
+                source="block2_conv1",
+                channels=32,
+                residual="block1_conv2",
+                relu_before_add=True,
+                **gated,
+            ),
+            LayerSpec(name="block3_conv1", source="block2_conv2", channels=64, stride=2, **gated),
+            LayerSpec(
+                name="block3_shortcut",
+                source="block2_conv2",
+                channels=64,
+                kernel=1,
+                stride=2,
+                relu=False,
+            ),
+            LayerSpec(
+                name="block3_conv2",
+                source="block3_conv1",
+                channels=64,
+                residual="block3_shortcut",
+                **gated,
+            ),
+        ),
+    )
+
+
+class GatedNetwork(nn.Module):
+    """The float network of a ModelSpec.
+
+    x (N, C, H, W) float in 0..1 -> logits (N, classes). ``threshold_target`` is where the gates'
+    thresholds begin and are drawn to, in standard deviations: higher skips more.
+    """
+
+    def __init__(self, spec: ModelSpec, threshold_target: float):
+        super().__init__()
+        self.spec = spec
+        self.convolutions = nn.ModuleDict()
+        self.norms = nn.ModuleDict()
+        channels = {INPUT: spec.input_channels}
+        for layer in spec.layers:
+            self.convolutions[layer.name] = ChannelGatedConv2d(
+                channels[layer.source],
+                layer.channels,
+                layer.kernel,
+                stride=layer.stride,
+                groups=layer.groups,
+                threshold_target=threshold_target,
+            )
+            self.norms[layer.name] = nn.BatchNorm2d(layer.channels)
+            channels[layer.name] = layer.channels
+        self.classifier = nn.Linear(channels[spec.layers[-1].name], spec.classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.tensors(x)[CLASSIFIER]
+
+    def tensors(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Every layer's output by name, the input, the pooled map and the logits too."""
+        tensors = {INPUT: x}
+        for layer in self.spec.layers:
+            out = self.norms[layer.name](self.convolutions[layer.name](tensors[layer.source]))
+            if layer.relu_before_add:
+                out = F.relu(out)
+            if layer.residual is not None:
+                out = out + _shortcut(tensors[layer.residual], out)
+            tensors[layer.name] = F.relu(out) if layer.relu else out
+        tensors[POOL] = tensors[self.spec.layers[-1].name].mean(dim=(2, 3), keepdim=True)
+        tensors[CLASSIFIER] = self.classifier(tensors[POOL].flatten(1))
+        return tensors
+
+
+def _shortcut(source: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+    """The residual as it is added to out: option A where its size or channels differ."""
+    stride = -(-source.shape[2] // out.shape[2])
+    surplus = (out.shape[1] - source.shape[1]) // 2
+    return F.pad(source[:, :, ::stride, ::stride], (0, 0, 0, 0, surplus, surplus))

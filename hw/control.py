@@ -1,0 +1,211 @@
+"""The register port: settings, commands, status, watchdog and counters."""
+
+from amaranth import Module, Mux, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from penstock.config import Config
+from penstock.hw.layouts import register_signature
+from penstock.program import VERSION
+from penstock.registers import ADDRESS, IDENTITY, REGISTERS, Code, Command, State
+
+HALT_CYCLES = 8
+"""Shortest halt: whatever is in the pipeline leaves it in that time."""
+
+COUNTERS = tuple(
+    register.name.lower()
+    for register in REGISTERS
+    if ADDRESS[register.name] > ADDRESS["CYCLES_HIGH"]
+)
+"""Event counters, in the order of their registers."""
+
+SETTINGS = ("input", "input_stride", "output", "output_stride", "images", "gating")
+"""Registers whose values START takes along for the whole run."""
+
+
+def events_layout(cfg: Config) -> data.StructLayout:
+    """What the engine counts in one cycle: up to ``rows`` outputs and tasks, one of all else."""
+    several = {"outputs": range(cfg.rows + 1), "tasks": range(cfg.rows + 1)}
+    return data.StructLayout({name: several.get(name, 1) for name in COUNTERS})
+
+
+def status_layout() -> data.StructLayout:
+    """The STATUS register from bit 0 up."""
+    return data.StructLayout({"code": 8, "state": 4, "done": 1, "loaded": 1, "refused": 1})
+
+
+class Control(wiring.Component):
+    """Registers of penstock.registers, the commands written to them, and how those end.
+
+    ``load`` or ``run`` is high for one cycle, one cycle after the accepted command. The settings
+    then hold until the next one, ``program`` from LOAD on, the others from START on, whatever is
+    written to their registers meanwhile. LOAD ends with ``load_done`` and ``load_code``, START
+    with ``run_done``.
+
+    After ABORT, an error or a timeout ``halt`` is high for at least HALT_CYCLES, and until
+    ``outstanding`` is low; the code is readable at once, ``interrupt`` (the done bit) rises at the
+    end. The watchdog counts cycles without ``progress`` and acts two cycles late. ``events`` are
+    counted while running only, two cycles after they came. All registers are 0 after reset.
+
+    The register port takes one access per cycle, reads have latency 1 cycle; no backpressure.
+    """
+
+    def __init__(self, cfg: Config):
+        self.cfg = cfg
+        super().__init__(
+            {
+                "bus": In(register_signature()),
+                "interrupt": Out(1),
+                "load": Out(1),
+                "load_done": In(1),
+                "load_code": In(Code),
+                "run": Out(1),
+                "run_done": In(1),
+                "halt": Out(1),
+                "outstanding": In(1),
+                "bus_error": In(1),
+                "progress": In(1),
+                "events": In(events_layout(cfg)),
+                "layer": In(16),
+                "image": In(32),
+                "program": Out(32),
+                "input": Out(32),
+                "input_stride": Out(32),
+                "output": Out(32),
+                "output_stride": Out(32),
+                "images": Out(32),
+                "gating": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        values = {register.name: Signal(32, name=register.name.lower()) for register in REGISTERS}
+        status = Signal(status_layout())
+        m.d.comb += values["STATUS"].eq(status)
+        m.d.comb += self.interrupt.eq(status.done)
+        m.d.comb += self.halt.eq(status.state == State.DRAINING)
+
+        self._registers(m, values)
+        expired = self._watchdog(m, values["WATCHDOG"], status)
+        self._endings(m, status, expired)
+        self._commands(m, values, status)
+        self._counters(m, values, status)
+        return m
+
+    def _registers(self, m, values):
+        """Storage of the writable registers, constants, and the read multiplexer."""
+        for register in REGISTERS:
+            if register.access == "rw":
+                bits = 1 if register.name == "GATING" else 32
+                stored = Signal(bits, name=f"{register.name.lower()}_stored")
+                m.d.comb += values[register.name].eq(stored)
+                with m.If(self.bus.write & (self.bus.address == register.address)):
+                    m.d.sync += stored.eq(self.bus.write_data)
+        m.d.comb += values["IDENTITY"].eq(IDENTITY)
+        m.d.comb += values["VERSION"].eq(VERSION)
+        m.d.comb += values["CONFIG"].eq(self.cfg.hash)
+        with m.Switch(self.bus.address):
+            for register in REGISTERS:
+                if register.access != "wo":
+                    with m.Case(register.address):
+                        m.d.sync += self.bus.read_data.eq(values[register.name])
+            with m.Default():
+                m.d.sync += self.bus.read_data.eq(0)
+
+    def _watchdog(self, m, limit, status):
+        """High when the command that runs has made no progress for ``limit`` cycles."""
+        expired = Signal()
+        waited = Signal(32)
+        waits = Signal()
+        m.d.comb += waits.eq((status.state == State.LOADING) | (status.state == State.RUNNING))
+        with m.If(waits & ~self.progress):
+            m.d.sync += waited.eq(waited + 1)
+            m.d.sync += expired.eq(limit.any() & (waited + 1 >= limit))
+        with m.Else():
+            m.d.sync += waited.eq(0)
+            m.d.sync += expired.eq(0)
+        return expired
+
+    def _endings(self, m, status, expired):
+        """How LOAD and START end by themselves, and the end of a halt."""
+        halted = Signal(range(HALT_CYCLES))  # cycles of this halt, up to the shortest
+        with m.Switch(status.state):
+            with m.Case(State.LOADING, State.RUNNING):
+                m.d.sync += halted.eq(0)
+                with m.If(self.bus_error):
+                    m.d.sync += self._stop(status, Code.BUS_ERROR)
+                with m.Elif(self.load_done & (self.load_code != Code.OK)):
+                    m.d.sync += self._stop(status, self.load_code)
+                with m.Elif(self.load_done | self.run_done):
+                    m.d.sync += self._end(status, Code.OK)
+                    m.d.sync += status.loaded.eq(1)
+                with m.Elif(expired):
+                    m.d.sync += self._stop(status, Code.TIMEOUT)
+            with m.Case(State.DRAINING):
+                with m.If(halted != HALT_CYCLES - 1):
+                    m.d.sync += halted.eq(halted + 1)
+                with m.Elif(~self.outstanding):
+                    m.d.sync += self._end(status, status.code)
+
+    def _commands(self, m, values, status):
+        """What a write to COMMAND does; it wins over an end in the same cycle."""
+        m.d.sync += self.load.eq(0)
+        m.d.sync += self.run.eq(0)
+        command = self.bus.write_data
+        with m.If(self.bus.write & (self.bus.address == ADDRESS["COMMAND"])):
+            with m.If(status.state == State.IDLE):
+                m.d.sync += status.refused.eq(0)
+                with m.If(command == Command.LOAD):
+                    m.d.sync += self._begin(status, State.LOADING)
+                    m.d.sync += status.loaded.eq(0)
+                    m.d.sync += self.load.eq(1)
+                    m.d.sync += self.program.eq(values["PROGRAM"])
+                with m.Elif(command == Command.ABORT):
+                    m.d.sync += self._end(status, Code.ABORTED)
+                with m.Elif((command == Command.START) & ~status.loaded):
+                    m.d.sync += self._end(status, Code.NOT_LOADED)
+                with m.Elif((command != Command.START) | ~values["IMAGES"].any()):
+                    m.d.sync += self._end(status, Code.BAD_COMMAND)
+                with m.Else():
+                    m.d.sync += self._begin(status, State.RUNNING)
+                    m.d.sync += self.run.eq(1)
+                    for name in SETTINGS:
+                        m.d.sync += getattr(self, name).eq(values[name.upper()])
+            with m.Elif(command != Command.ABORT):
+                m.d.sync += status.refused.eq(1)
+            with m.Elif(status.state != State.DRAINING):
+                m.d.sync += self._stop(status, Code.ABORTED)
+
+    @staticmethod
+    def _begin(status, state):
+        return [status.state.eq(state), status.code.eq(Code.OK), status.done.eq(0)]
+
+    @staticmethod
+    def _stop(status, code):
+        return [status.state.eq(State.DRAINING), status.code.eq(code)]
+
+    @staticmethod
+    def _end(status, code):
+        return [status.state.eq(State.IDLE), status.code.eq(code), status.done.eq(1)]
+
+    def _counters(self, m, values, status):
+        """Clear at the accepted START, count while running."""
+        running = Signal()
+        events = Signal.like(self.events)
+        carry = Signal()  # of the low half of CYCLES
+        m.d.comb += running.eq(status.state == State.RUNNING)
+        m.d.sync += events.eq(Mux(running, self.events.as_value(), 0))
+        m.d.sync += carry.eq(running & values["CYCLES"].all())
+
+        with m.If(running):
+            m.d.sync += values["LAYER"].eq(self.layer)
+            m.d.sync += values["IMAGE"].eq(self.image)
+            m.d.sync += values["CYCLES"].eq(values["CYCLES"] + 1)
+        m.d.sync += values["CYCLES_HIGH"].eq(values["CYCLES_HIGH"] + carry)
+        for name in COUNTERS:
+            counter = values[name.upper()]
+            m.d.sync += counter.eq(counter + events[name])
+        with m.If(self.run):
+            for name in ("CYCLES", "CYCLES_HIGH", *(name.upper() for name in COUNTERS)):
+                m.d.sync += values[name].eq(0)

@@ -1,0 +1,36 @@
+"""The gate comparator unit: which outputs need the conditional path."""
+
+from amaranth.hdl import Module, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from penstock.config import Config
+
+
+LATENCY = 1
+"""Cycles from partial sums to the verdict."""
+
+
+class GateComparator(wiring.Component):
+    """``keep[row] = partial_sums[row] > threshold``: strict, a tie is skipped.
+
+    One group of partial sums per cycle, latency 1 cycle, no backpressure.
+    Source: Hua et al., NeurIPS 2019, with the gate's batch norm folded into the threshold.
+    """
+
+    def __init__(self, cfg: Config):
+        self.cfg = cfg
+        super().__init__(
+            {
+                "partial_sums": In(data.ArrayLayout(signed(cfg.accumulator_bits), cfg.rows)),
+                "threshold": In(signed(32)),
+                "keep": Out(cfg.rows),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        threshold = self.threshold[: self.cfg.accumulator_bits].as_signed()
+        for row in range(self.cfg.rows):
+            m.d.sync += self.keep[row].eq(self.partial_sums[row] > threshold)
+        return m

@@ -1,0 +1,162 @@
+"""Payload layouts and signatures that several components share; used by RTL and benches alike."""
+
+from amaranth.hdl import signed, unsigned
+from amaranth.lib import data, stream
+from amaranth.lib.wiring import In, Out, Signature
+
+from penstock.config import Config
+from penstock.program import Record
+
+
+def record_layout(record: Record) -> data.StructLayout:
+    """A program record as Amaranth sees it: every field at its place, whole 64-bit words."""
+    members = {}
+    for index, word in enumerate(record.words):
+        for field in word:
+            members[field.name] = signed(field.bits) if field.signed else unsigned(field.bits)
+        rest = 64 - sum(field.bits for field in word)
+        if rest:
+            members[f"reserved_{index}"] = unsigned(rest)
+    return data.StructLayout(members)
+
+
+def request_layout() -> data.StructLayout:
+    """A transfer of ``beats`` 64-bit words from byte ``address``."""
+    return data.StructLayout({"address": 32, "beats": 16})
+
+
+def memory_signature() -> Signature:
+    """The core's side of the memory: reads in order, one done per write request.
+
+    Data beats follow requests in order, any latency, valid/ready on every stream.
+    """
+    return Signature(
+        {
+            "read_request": Out(stream.Signature(request_layout())),
+            "read_data": In(stream.Signature(data.StructLayout({"data": 64, "error": 1}))),
+            "write_request": Out(stream.Signature(request_layout())),
+            "write_data": Out(stream.Signature(data.StructLayout({"data": 64, "last": 1}))),
+            "write_done": In(stream.Signature(data.StructLayout({"error": 1}), always_ready=True)),
+        }
+    )
+
+
+def register_signature() -> Signature:
+    """Register port: a write each cycle that ``write`` is high; ``read_data`` one cycle after ``address``."""
+    return Signature(
+        {
+            "address": Out(8),
+            "write": Out(1),
+            "write_data": Out(32),
+            "read_data": In(32),
+        }
+    )
+
+
+def ram_write_signature(address_bits: int, data_bits: int) -> Signature:
+    """A write port without backpressure."""
+    return Signature({"enable": Out(1), "address": Out(address_bits), "data": Out(data_bits)})
+
+
+def bank_word_layout(cfg: Config) -> data.StructLayout:
+    """One activation word of `word` channels on its way into an activation buffer."""
+    return data.StructLayout(
+        {
+            "buffer": 1,
+            "u": 2,  # bank row
+            "v": 2,  # bank column
+            "address": 11,
+            "data": 8 * cfg.word,
+        }
+    )
+
+
+ADDRESS_BITS = 11  # of a word in an activation bank
+CHANNEL_BITS = 12
+PIXEL_BITS = 8  # of a row or column number
+STEP_BITS = 10
+WEIGHT_ADDRESS_BITS = 16
+
+
+def pixel_layout() -> data.StructLayout:
+    """Position of one output pixel; ``valid`` is 0 outside the map."""
+    return data.StructLayout({"valid": 1, "y": PIXEL_BITS, "x": PIXEL_BITS})
+
+
+def task_layout(cfg: Config) -> data.StructLayout:
+    """One output that takes the conditional path, with its partial sum so far."""
+    return data.StructLayout({"pixel": pixel_layout(), "partial_sum": signed(cfg.accumulator_bits)})
+
+
+def task_group_layout(cfg: Config) -> data.StructLayout:
+    """Up to `rows` tasks of one output channel, as the array takes them."""
+    return data.StructLayout(
+        {
+            "channel": CHANNEL_BITS,
+            "group": 6,
+            "weight_address": WEIGHT_ADDRESS_BITS,  # of the channel's first conditional step
+            "tasks": data.ArrayLayout(task_layout(cfg), cfg.rows),
+        }
+    )
+
+
+def group_tag_layout(cfg: Config) -> data.StructLayout:
+    """What goes with a group of pixels through the array: a task group and how to treat it."""
+    return data.StructLayout(
+        {
+            "work": task_group_layout(cfg),
+            "conditional": 1,  # the sum continues from the stored partial sum
+            "judged": 1,  # compare with the threshold
+            "closing": 1,  # last base group of its channel
+        }
+    )
+
+
+def step_layout() -> data.StructLayout:
+    """One step of the array: which channel word of the windows, which weights."""
+    return data.StructLayout(
+        {
+            "valid": 1,
+            "first": 1,
+            "last": 1,
+            "conditional": 1,
+            "address": ADDRESS_BITS,  # map base + plane * word
+            "a": 2,  # (word // 3) % 3
+            "b": 2,  # word % 3
+            "weight_address": WEIGHT_ADDRESS_BITS,
+        }
+    )
+
+
+def sums_layout(cfg: Config) -> data.StructLayout:
+    """Partial sums of one group, in accumulator units, with the group's tag."""
+    return data.StructLayout(
+        {
+            "valid": 1,
+            "tag": group_tag_layout(cfg),
+            "sums": data.ArrayLayout(signed(cfg.accumulator_bits), cfg.rows),
+        }
+    )
+
+
+def bank_pointer_layout() -> data.StructLayout:
+    """One word of an activation buffer: bank row, bank column, address."""
+    return data.StructLayout({"u": 2, "v": 2, "address": ADDRESS_BITS})
+
+
+def result_layout(cfg: Config) -> data.StructLayout:
+    """Requantized results of one group on their way to a buffer or to memory."""
+    return data.StructLayout(
+        {
+            "rows": data.ArrayLayout(
+                data.StructLayout({"valid": 1, "pointer": bank_pointer_layout(), "value": 8}),
+                cfg.rows,
+            ),
+            "lane": 4,
+            "buffer": 1,
+            "raw": 1,  # `word` goes to memory instead
+            "last": 1,  # last output channel of a raw layer
+            "word": signed(32),
+            "pooled": 1,  # a pooled mean, which holds no write credit
+        }
+    )

@@ -1,0 +1,31 @@
+"""Small helpers of pipelined datapaths."""
+
+from amaranth.hdl import Module, Mux, Signal, Value
+
+
+def delay(m: Module, value, cycles: int, *, name: str, control: bool = False):
+    """The value ``cycles`` clocks later; ``control`` bits start at 0 after reset, data do not care."""
+    for stage in range(cycles):
+        register = Signal.like(value, name=f"{name}_{stage + 1}", reset_less=not control)
+        m.d.sync += Value.cast(register).eq(Value.cast(value))
+        value = register
+    return value
+
+
+def add3(left, right) -> Value:
+    """(left + right) % 3 of two residues."""
+    total = left + right
+    return Mux(total >= 3, total - 3, total)[:2]
+
+
+def sub3(left, right) -> Value:
+    """(left - right) % 3 of two residues."""
+    return Mux(left >= right, left - right, left + 3 - right)[:2]
+
+
+def select(choices, index) -> Value:
+    """choices[index]; the last one for any index beyond."""
+    result = choices[-1]
+    for position in reversed(range(len(choices) - 1)):
+        result = Mux(index == position, choices[position], result)
+    return result

@@ -1,0 +1,110 @@
+"""Global average pooling, fused behind the last convolution."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from penstock.config import Config
+from penstock.hw.layouts import CHANNEL_BITS, bank_pointer_layout
+
+LATENCY = 2
+"""Cycles from values to the sum that holds them."""
+
+
+def pool_input_layout(cfg: Config) -> data.StructLayout:
+    """Requantized values of one group of one output channel."""
+    return data.StructLayout(
+        {
+            "values": data.ArrayLayout(8, cfg.rows),
+            "valid": cfg.rows,
+            "channel": CHANNEL_BITS,
+            "pointer": bank_pointer_layout(),  # of the channel's pooled value
+            "lane": 4,
+        }
+    )
+
+
+def pooled_layout(cfg: Config) -> data.StructLayout:
+    """The exact sum of one channel."""
+    return data.StructLayout(
+        {"sum": signed(cfg.accumulator_bits), "pointer": bank_pointer_layout(), "lane": 4}
+    )
+
+
+class GlobalAveragePool(wiring.Component):
+    """``sum over the pixels of a channel``, exact; the mean is one more requantization of it.
+
+    Takes a group per cycle; up to `pool_channels` channels may be open at once, in any interleaving. Sums leave in the
+    order of the channels; ``o`` takes backpressure, ``i`` does not.
+    """
+
+    def __init__(self, cfg: Config):
+        self.cfg = cfg
+        super().__init__(
+            {
+                "pixels": In(16),  # of a channel
+                "signed": In(1),
+                "i": In(stream.Signature(pool_input_layout(cfg), always_ready=True)),
+                "o": Out(stream.Signature(pooled_layout(cfg))),
+                "restart": In(1),  # channel 0 comes next
+            }
+        )
+
+    def elaborate(self, platform):
+        cfg = self.cfg
+        m = Module()
+        group = self.i.payload
+        bits = (cfg.pool_channels - 1).bit_length()
+        terms, ones = [], []
+        for row in range(cfg.rows):
+            value = group.values[row]
+            term = Mux(group.valid[row], Cat(value, value[7] & self.signed), 0).as_signed()
+            terms.append(term)
+            ones.append(group.valid[row])
+        arrived = Signal()
+        subtotal = Signal(signed(9 + cfg.rows.bit_length()))
+        pixels = Signal(range(cfg.rows + 1))
+        index = Signal(bits)
+        pointer = Signal(bank_pointer_layout())
+        lane = Signal(4)
+        m.d.sync += [
+            arrived.eq(self.i.valid),
+            subtotal.eq(sum(terms)),
+            pixels.eq(sum(ones)),
+            index.eq(group.channel[:bits]),
+            pointer.eq(group.pointer),
+            lane.eq(group.lane),
+        ]
+        oldest = Signal(bits)
+        offers = []
+        for channel in range(cfg.pool_channels):
+            total = Signal(signed(cfg.accumulator_bits), name=f"sum_{channel}")
+            count = Signal(16, name=f"count_{channel}")
+            held_pointer = Signal(bank_pointer_layout(), name=f"pointer_{channel}")
+            held_lane = Signal(4, name=f"lane_{channel}")
+            full = Signal(name=f"full_{channel}")
+            m.d.comb += full.eq((count == self.pixels) & (count != 0))
+            with m.If(arrived & (index == channel)):
+                m.d.sync += [
+                    total.eq(total + subtotal),
+                    count.eq(count + pixels),
+                    held_pointer.eq(pointer),
+                    held_lane.eq(lane),
+                ]
+            with m.If(self.restart | (self.o.valid & self.o.ready & (oldest == channel))):
+                m.d.sync += [total.eq(0), count.eq(0)]
+            offers.append((full, total, held_pointer, held_lane))
+        with m.Switch(oldest):
+            for channel, (full, total, held_pointer, held_lane) in enumerate(offers):
+                with m.Case(channel):
+                    m.d.comb += [
+                        self.o.valid.eq(full),
+                        self.o.payload.sum.eq(total),
+                        self.o.payload.pointer.eq(held_pointer),
+                        self.o.payload.lane.eq(held_lane),
+                    ]
+        with m.If(self.o.valid & self.o.ready):
+            m.d.sync += oldest.eq(oldest + 1)
+        with m.If(self.restart):
+            m.d.sync += oldest.eq(0)
+        return m

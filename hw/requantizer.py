@@ -1,0 +1,115 @@
+"""Requantization: from exact sums to activations, the residual included, with one rounding."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from penstock.config import Config
+from penstock.hw.multiplier import LATENCY as MULTIPLIER_LATENCY
+from penstock.hw.multiplier import Multipliers
+from penstock.hw.pipeline import delay
+
+SPLIT = 17
+"""Low bits of a sum that one signed 18-bit multiplier operand takes."""
+
+LATENCY = MULTIPLIER_LATENCY + 7
+"""Cycles from sums to values."""
+
+RESIDUAL_DELAY = 2
+"""Cycles after its sum at which a residual is taken."""
+
+
+def scale_layout() -> data.StructLayout:
+    """Constants of one layer's (or one pooling's) requantization."""
+    return data.StructLayout({"shift": 5, "low": signed(9), "high": signed(9)})
+
+
+class Requantizer(wiring.Component):
+    """``value = sat((sum*M + B + r*Mr + 2^(S-1)) >> S)``, round half up; one row of results per cycle.
+
+    With ``relu_before_add`` the first two terms are clipped at 0. ``word`` is the unrounded, unshifted sum of the
+    terms, 32 bits (classifier: M = 1). Sums, M, B and ``pooled`` (take the pooling's
+    constants) come together, the residual 2 cycles later; latency 10 cycles from the sums. No backpressure.
+    Three multipliers per row: the sum is split into 17 low bits and the rest.
+    """
+
+    def __init__(self, cfg: Config):
+        self.cfg = cfg
+        super().__init__(
+            {
+                "sums": In(data.ArrayLayout(signed(cfg.accumulator_bits), cfg.rows)),
+                "multiplier": In(signed(16)),
+                "bias": In(signed(40)),
+                "pooled": In(1),
+                "residual": In(data.ArrayLayout(signed(9), cfg.rows)),
+                "residual_multiplier": In(signed(16)),
+                "relu_before_add": In(1),
+                "raw": In(1),
+                "layer_scale": In(scale_layout()),
+                "pool_scale": In(scale_layout()),
+                "values": Out(data.ArrayLayout(8, cfg.rows)),
+                "word": Out(signed(32)),
+            }
+        )
+
+    def elaborate(self, platform):
+        cfg = self.cfg
+        m = Module()
+        total_bits = cfg.accumulator_bits + 18
+        product_bits = cfg.accumulator_bits + 16
+
+        def multipliers(name: str, left, right):
+            unit = Multipliers(count=cfg.rows, left_bits=18, right_bits=16, target=cfg.target)
+            m.submodules[name] = unit
+            for row in range(cfg.rows):
+                m.d.comb += [unit.left[row].eq(left(row)), unit.right[row].eq(right)]
+            return unit.product
+
+        low = multipliers(
+            "low", lambda row: Cat(self.sums[row][:SPLIT], Const(0, 1)), self.multiplier
+        )
+        high = multipliers("high", lambda row: self.sums[row][SPLIT:].as_signed(), self.multiplier)
+        residual = multipliers("residual", lambda row: self.residual[row], self.residual_multiplier)
+        bias = delay(m, self.bias, MULTIPLIER_LATENCY + 1, name="bias")
+        pooled = delay(m, self.pooled, MULTIPLIER_LATENCY + 2, name="pooled")
+        rounds = [self._rounding(m, "layer", self.layer_scale, ~self.raw)]
+        rounds.append(self._rounding(m, "pool", self.pool_scale, Const(1, 1)))
+        last = delay(m, pooled, 2, name="last_pooled")
+        scale = Signal(scale_layout())
+        m.d.comb += scale.eq(Mux(last, self.pool_scale, self.layer_scale))
+        coarse_scale = delay(m, scale, 1, name="coarse_scale")
+        fine_scale = delay(m, coarse_scale, 1, name="fine_scale")
+        words = []
+        for row in range(cfg.rows):
+            product = Signal(signed(product_bits), name=f"product_{row}", reset_less=True)
+            biased = Signal(signed(total_bits), name=f"biased_{row}", reset_less=True)
+            clipped = Signal(signed(total_bits), name=f"clipped_{row}", reset_less=True)
+            added = Signal(signed(32), name=f"added_{row}", reset_less=True)
+            total = Signal(signed(total_bits), name=f"total_{row}", reset_less=True)
+            coarse = Signal(signed(total_bits), name=f"coarse_{row}", reset_less=True)
+            fine = Signal(signed(total_bits), name=f"fine_{row}", reset_less=True)
+            negative = self.relu_before_add & ~pooled & biased[-1]
+            m.d.sync += [
+                product.eq((high[row] << SPLIT) + low[row]),
+                biased.eq(product + bias),
+                clipped.eq(Mux(negative, 0, biased)),
+                added.eq(Mux(pooled, 0, residual[row]) + Mux(pooled, rounds[1], rounds[0])),
+                total.eq(clipped + added),
+                coarse.eq(total >> (scale.shift[3:] << 3)),
+                fine.eq(coarse >> coarse_scale.shift[:3]),
+            ]
+            with m.If(fine < fine_scale.low):
+                m.d.sync += self.values[row].eq(fine_scale.low)
+            with m.Elif(fine > fine_scale.high):
+                m.d.sync += self.values[row].eq(fine_scale.high)
+            with m.Else():
+                m.d.sync += self.values[row].eq(fine)
+            words.append(total[:32])
+        m.d.comb += self.word.eq(delay(m, words[0], 3, name="word").as_signed())
+        return m
+
+    def _rounding(self, m: Module, name: str, scale, enable):
+        """2^(S-1), a constant of the layer; 0 where nothing is shifted."""
+        rounding = Signal(31, name=f"{name}_rounding")
+        m.d.sync += rounding.eq(Mux(enable, (Const(1, 32) << scale.shift)[1:32], 0))
+        return rounding

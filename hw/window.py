@@ -1,0 +1,184 @@
+"""Windows: where the nine words of a step lie, and how they come into tap order."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from penstock.config import BANKS, TAPS, Config
+from penstock.hw.layouts import ADDRESS_BITS, PIXEL_BITS, record_layout, step_layout
+from penstock.hw.layer_fetch import PixelTables, table_write_layout
+from penstock.hw.pipeline import add3, delay, select, sub3
+from penstock.hw.ram import LATENCY as RAM_LATENCY
+from penstock.program import DESCRIPTOR
+
+ADDRESS_LATENCY = RAM_LATENCY + 4
+"""Cycles from a step to the bank addresses of its windows."""
+
+
+def alignment_layout() -> data.StructLayout:
+    """How the words of one window, read from banks (u, v), become taps (i, j)."""
+    return data.StructLayout(
+        {
+            "vertical": 2,  # tap row i comes from bank row (i + vertical) % 3
+            "horizontal": data.ArrayLayout(
+                2, 3
+            ),  # tap j of row i from column (j + horizontal[i]) % 3
+            "valid_rows": 3,
+            "valid_columns": 3,
+        }
+    )
+
+
+class WindowAddress(wiring.Component):
+    """Bank addresses of one step's windows, one window for each array row.
+
+    ``address[row][3*u + v]`` and how to align the words, for the pixel (y, x) of each row and the channel word of the
+    step; the equations stand in docs/architecture.md. One step per cycle, latency 6 cycles, no backpressure.
+    """
+
+    def __init__(self, cfg: Config):
+        self.cfg = cfg
+        super().__init__(
+            {
+                "layer": In(record_layout(DESCRIPTOR)),
+                "table_write": In(table_write_layout()),
+                "half": In(1),
+                "step": In(step_layout()),
+                "y": In(data.ArrayLayout(PIXEL_BITS, cfg.rows)),
+                "x": In(data.ArrayLayout(PIXEL_BITS, cfg.rows)),
+                "address": Out(data.ArrayLayout(data.ArrayLayout(ADDRESS_BITS, BANKS), cfg.rows)),
+                "alignment": Out(data.ArrayLayout(alignment_layout(), cfg.rows)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.tables = tables = PixelTables(self.cfg, output=False)
+        m.d.comb += [
+            tables.write.eq(self.table_write),
+            tables.half.eq(self.half),
+            tables.y.eq(self.y),
+            tables.x.eq(self.x),
+        ]
+        plane_2, plane_3, plane_6 = (Signal(ADDRESS_BITS, name=f"plane_{n}") for n in (2, 3, 6))
+        plane = self.layer.plane
+        m.d.sync += [
+            plane_2.eq(plane << 1),
+            plane_3.eq(plane + plane_2),
+            plane_6.eq(plane_3 << 1),
+        ]
+        word = Signal(data.StructLayout({"address": ADDRESS_BITS, "a": 2, "b": 2}))
+        m.d.comb += Cat(word.address, word.a, word.b).eq(
+            Cat(self.step.address, self.step.a, self.step.b)
+        )
+        word = delay(m, word, RAM_LATENCY + 1, name="word")
+        for row in range(self.cfg.rows):
+            self._row(m, row, tables, word, (0, plane, plane_2), (0, plane_3, plane_6))
+        return m
+
+    def _row(self, m: Module, row: int, tables, word, singles, triples):
+        pointwise = self.layer.pointwise
+        record, column = tables.row[row], tables.column[row]
+
+        # The cell of the window's first column, in each of the two rows of cells that it may span.
+        cells = [Signal(ADDRESS_BITS, name=f"cell_{row}_{t}") for t in range(2)]
+        phases = [Signal(2, name=f"phase_{row}_{t}") for t in range(2)]
+        residue, valid = Signal(2), Signal(6)
+        for t in range(2):
+            total = record[f"phase_{t}"] + column.phase
+            m.d.sync += [
+                phases[t].eq(add3(record[f"phase_{t}"], column.phase)),
+                cells[t].eq(record[f"cell_{t}"] + column.cell + (total >= 3)),
+            ]
+        m.d.sync += [residue.eq(record.residue), valid.eq(Cat(record.valid, column.valid))]
+
+        # The channel word's address in these cells.
+        addresses = [Signal(ADDRESS_BITS, name=f"word_{row}_{t}") for t in range(2)]
+        for t in range(2):
+            m.d.sync += addresses[t].eq(word.address + cells[t])
+        phases = [delay(m, phases[t], 1, name=f"phase_{row}_{t}") for t in range(2)]
+        residue = delay(m, residue, 1, name=f"residue_{row}")
+        word_a = delay(m, word.a, 1, name=f"a_{row}")
+        word_b = delay(m, word.b, 1, name=f"b_{row}")
+
+        # Each bank row: which window row lies there, and in which row of cells.
+        row_address = [Signal(ADDRESS_BITS, name=f"row_address_{row}_{u}") for u in range(3)]
+        row_phase = [Signal(2, name=f"row_phase_{row}_{u}") for u in range(3)]
+        for u in range(3):
+            map_row = sub3(Const(u, 2), word_a)
+            lower = ~pointwise & (map_row < residue)
+            offset = Mux(pointwise, select(triples, sub3(map_row, residue)), 0)
+            m.d.sync += [
+                row_address[u].eq(Mux(lower, addresses[1], addresses[0]) + offset),
+                row_phase[u].eq(Mux(lower, phases[1], phases[0])),
+            ]
+        last_b = delay(m, word_b, 1, name=f"last_b_{row}")
+        for u in range(3):
+            for v in range(3):
+                map_phase = sub3(Const(v, 2), last_b)
+                offset = Mux(
+                    pointwise,
+                    select(singles, sub3(map_phase, row_phase[u])),
+                    map_phase < row_phase[u],
+                )
+                m.d.sync += self.address[row][3 * u + v].eq(row_address[u] + offset)
+
+        alignment = Signal(alignment_layout(), name=f"alignment_{row}")
+        m.d.sync += [
+            alignment.vertical.eq(add3(residue, word_a)),
+            Cat(alignment.valid_rows, alignment.valid_columns).eq(
+                delay(m, valid, 1, name=f"valid_{row}")
+            ),
+        ]
+        for i in range(3):
+            lower = ~pointwise & (residue + i >= 3)
+            m.d.sync += alignment.horizontal[i].eq(add3(Mux(lower, phases[1], phases[0]), word_b))
+        m.d.comb += self.alignment[row].eq(delay(m, alignment, 1, name=f"alignment_{row}"))
+
+
+class WindowAlign(wiring.Component):
+    """Brings the nine words of each row's window into tap order: lane = (3*i + j)*w + channel.
+
+    Padding becomes 0; activations become signed by one more bit. One window per array row and cycle,
+    latency 2 cycles from ``words``, with ``alignment`` at the same time; no backpressure.
+    """
+
+    def __init__(self, cfg: Config):
+        self.cfg = cfg
+        self.operand = signed(cfg.activation_bits + 1)
+        super().__init__(
+            {
+                "signed": In(1),
+                "alignment": In(data.ArrayLayout(alignment_layout(), cfg.rows)),
+                "words": In(data.ArrayLayout(data.ArrayLayout(8 * cfg.word, BANKS), cfg.rows)),
+                "operands": Out(
+                    data.ArrayLayout(data.ArrayLayout(self.operand, cfg.lanes), cfg.rows)
+                ),
+            }
+        )
+
+    def elaborate(self, platform):
+        cfg = self.cfg
+        m = Module()
+        for row in range(cfg.rows):
+            words, alignment = self.words[row], self.alignment[row]
+            rotated = [
+                Signal(8 * cfg.word, name=f"rotated_{row}_{k}", reset_less=True)
+                for k in range(TAPS)
+            ]
+            for i in range(3):
+                for v in range(3):
+                    choices = [words[3 * ((i + shift) % 3) + v] for shift in range(3)]
+                    m.d.sync += rotated[3 * i + v].eq(select(choices, alignment.vertical))
+            later = delay(m, alignment, 1, name=f"alignment_{row}")
+            for i in range(3):
+                for j in range(3):
+                    choices = [rotated[3 * i + (j + shift) % 3] for shift in range(3)]
+                    tap = Signal(8 * cfg.word, name=f"tap_{row}_{3 * i + j}", reset_less=True)
+                    inside = later.valid_rows[i] & later.valid_columns[j]
+                    m.d.sync += tap.eq(Mux(inside, select(choices, later.horizontal[i]), 0))
+                    for channel in range(cfg.word):
+                        value = tap[8 * channel :][: cfg.activation_bits]
+                        lane = (3 * i + j) * cfg.word + channel
+                        m.d.comb += self.operands[row][lane].eq(Cat(value, value[-1] & self.signed))
+        return m

@@ -1,0 +1,86 @@
+"""The register map, commands and status codes: one table for hardware, drivers and documentation."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class Command(IntEnum):
+    """What a write to the COMMAND register asks for."""
+
+    LOAD = 1  # read and check the program at PROGRAM, then its parameters and resident weights
+    START = 2  # run IMAGES images
+    ABORT = 3  # stop, drain outstanding transfers, report ABORTED
+
+
+class Code(IntEnum):
+    """How the last command ended."""
+
+    OK = 0
+    BAD_MAGIC = 1  # the program does not begin with PNST
+    BAD_VERSION = 2  # the program has another format version
+    BAD_CONFIG = 3  # the program was compiled for another configuration
+    BAD_LENGTH = 4  # the sections do not add up to the length, or exceed this configuration
+    BAD_CRC = 5  # the program is corrupt
+    NOT_LOADED = 6  # START before a successful LOAD
+    TIMEOUT = 7  # nothing happened for WATCHDOG cycles
+    ABORTED = 8
+    BUS_ERROR = 9  # the memory answered with an error
+    BAD_COMMAND = 10  # unknown command, or IMAGES is 0
+
+
+class State(IntEnum):
+    """What the core is doing."""
+
+    IDLE = 0
+    LOADING = 1
+    RUNNING = 2
+    DRAINING = 3  # stopped by an abort or an error, waiting for outstanding transfers
+
+
+@dataclass(frozen=True)
+class Register:
+    """One 32-bit register: byte address, access ("rw", "ro" or "wo"), meaning."""
+
+    name: str
+    address: int
+    access: str
+    doc: str
+
+
+_DESCRIPTIONS = (
+    ("IDENTITY", "ro", "0x504E5354, 'PNST'"),
+    ("VERSION", "ro", "program format version in bits 15:0"),
+    ("CONFIG", "ro", "configuration hash"),
+    ("COMMAND", "wo", "1 LOAD, 2 START, 3 ABORT; ignored while busy, except ABORT: see REFUSED"),
+    ("STATUS", "ro", "bits 7:0 code of the last command, 11:8 state, 12 done, 13 program loaded, "
+     "14 a command was refused since the last accepted one"),
+    ("PROGRAM", "rw", "byte address of the program, 8-byte aligned"),
+    ("INPUT", "rw", "byte address of the first image"),
+    ("INPUT_STRIDE", "rw", "bytes from one image to the next"),
+    ("OUTPUT", "rw", "byte address of the first image's output"),
+    ("OUTPUT_STRIDE", "rw", "bytes from one output to the next"),
+    ("IMAGES", "rw", "images of one START"),
+    ("GATING", "rw", "bit 0: 1 gates as trained, 0 runs the same program as dense convolutions"),
+    ("WATCHDOG", "rw", "cycles without progress before TIMEOUT; 0 switches it off"),
+    ("LAYER", "ro", "layer that runs, or ran last"),
+    ("IMAGE", "ro", "images finished in this START"),
+    ("CYCLES", "ro", "cycles from the accepted START to its end, low half"),
+    ("CYCLES_HIGH", "ro", "high half"),
+    ("BASE_STEPS", "ro", "base steps of the array (one step: rows x lanes multiplications)"),
+    ("CONDITIONAL_STEPS", "ro", "conditional steps of the array"),
+    ("OUTPUTS", "ro", "gated outputs judged"),
+    ("TASKS", "ro", "gated outputs that took the conditional path"),
+    ("STALL_QUEUE", "ro", "cycles without a step: task queue full or empty, work outstanding"),
+    ("STALL_WRITE", "ro", "cycles without a step: write queue credits used up"),
+    ("STALL_POOL", "ro", "cycles without a step: a pooled channel still open"),
+    ("STALL_DRAIN", "ro", "cycles without a step: end of a layer, results on their way"),
+    ("STALL_WEIGHTS", "ro", "cycles without a step: the next layer's weights not yet loaded"),
+    ("STALL_INPUT", "ro", "cycles without a step: the next image not yet loaded"),
+    ("STALL_OUTPUT", "ro", "cycles without a step: the last outputs not yet written to memory"),
+)  # fmt: skip
+REGISTERS = tuple(
+    Register(name, 4 * index, access, doc)
+    for index, (name, access, doc) in enumerate(_DESCRIPTIONS)
+)
+ADDRESS = {register.name: register.address for register in REGISTERS}
+IDENTITY = 0x504E5354

@@ -1,0 +1,1 @@
+"""cocotb benches, stream and memory drivers, the simulator runner."""

@@ -1,0 +1,269 @@
+"""Runs compiled programs on the simulated core and compares every layer with the golden model."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from penstock.config import Config
+from penstock.errors import PenstockError
+from penstock.gold import runner as gold
+from penstock.network import Classifier, Network
+from penstock.program import WORD_BYTES, Program
+from penstock.registers import Code
+from penstock.sim.harness import RECORDER, Harness
+from penstock.sim.records import Observed, observe, read_records, records_of_mark
+from penstock.sim.runner import Build, build_component, build_root, run
+
+_ALIGNMENT = 64  # bytes, of program, images and outputs in memory
+_WATCHDOG = 200_000  # cycles
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Job:
+    """One program with its images, run by one LOAD and one START.
+
+    images (N, C, H, W), uint8 or int8 as the network's input. ``latency`` and ``stalls``: see
+    MemoryModel.
+    """
+
+    program: Program
+    images: np.ndarray
+    gating: bool = True
+    latency: int = 32
+    stalls: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Run:
+    """What the hardware did with one job.
+
+    ``tensors``: every layer's output by name, (N, C, H, W) uint8 or int8, as seen in the writes to
+    the activation buffers; the classifier's is ``logits``, (N, classes) int32 from the memory.
+    ``counters``: the read-only registers. ``cycles``: from the accepted START to its end.
+    ``layer_cycles`` (N, layers of the program): from first base fetch to last write. ``speed``:
+    simulated cycles per second. ``errors``: writes that are missing, done twice, or belong nowhere.
+    """
+
+    code: Code
+    tensors: dict[str, np.ndarray]
+    logits: np.ndarray | None
+    counters: dict[str, int]
+    cycles: int
+    layer_cycles: np.ndarray
+    speed: float
+    errors: list[str]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Hardware against golden model for one tensor or counter.
+
+    ``first``: (image, channel, y, x, hardware, golden) of the first difference.
+    """
+
+    layer: str
+    elements: int
+    mismatches: int
+    first: tuple[int, int, int, int, int, int] | None = None
+
+
+def build_core(cfg: Config, *, waves: bool = False) -> Build:
+    """The simulator of a configuration's core with its recorder."""
+    return build_component(Harness(cfg), sources=[RECORDER], waves=waves)
+
+
+def simulate(
+    program: Program,
+    images: np.ndarray,
+    gating: bool = True,
+    latency: int = 32,
+    stalls: float = 0.0,
+    seed: int = 0,
+    waves: Path | None = None,
+) -> Run:
+    """Run one program on images; ``waves`` names a VCD file to write.
+
+    Raises PenstockError for images that the network does not take, SimulationError where the
+    simulation itself fails; a core that stops with an error returns a Run with its code.
+    """
+    job = Job(program=program, images=images, gating=gating, latency=latency, stalls=stalls)
+    return simulate_many([job], seed=seed, waves=waves)[0]
+
+
+def simulate_many(jobs: Sequence[Job], *, seed: int = 0, waves: Path | None = None) -> list[Run]:
+    """Run jobs of one configuration one after the other, in one simulation without a reset."""
+    cfg = jobs[0].program.config
+    for job in jobs:
+        _check(job, cfg)
+    build = build_core(cfg, waves=waves is not None)
+    runs = build_root() / "runs"
+    runs.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(dir=runs, prefix="core-"))
+    jobs_json = [_write_job(job, index, folder) for index, job in enumerate(jobs)]
+    run(
+        build,
+        "penstock.sim.tb_core",
+        {"jobs": jobs_json},
+        tests=1,
+        seed=seed,
+        folder=folder,
+        plusargs=["+record=records.bin"],
+    )
+    results = json.loads((folder / "results.json").read_text())
+    records = read_records(folder / "records.bin", cfg)
+    outcomes = [
+        _outcome(job, result, records_of_mark(records, index + 1), folder / f"output_{index}")
+        for index, (job, result) in enumerate(zip(jobs, results, strict=True))
+    ]
+    if waves is not None:
+        shutil.move(folder / "dump.vcd", waves)
+    shutil.rmtree(folder)
+    return outcomes
+
+
+def _check(job: Job, cfg: Config):
+    network = job.program.network
+    if job.program.config.hash != cfg.hash:
+        raise PenstockError(
+            f"program {network.name}: must be compiled for {cfg.name}, "
+            f"not {job.program.config.name}"
+        )
+    check_images(network, job.images)
+
+
+def check_images(network: Network, images: np.ndarray):
+    """Raise PenstockError unless ``images`` are what the network takes."""
+    shape = network.input
+    wanted = shape.channels, shape.height, shape.width
+    if images.ndim != 4 or images.shape[1:] != wanted or not len(images):
+        raise PenstockError(
+            f"images: must be (N, {', '.join(map(str, wanted))}) with N of 1 or more, "
+            f"not {images.shape}"
+        )
+    dtype = np.dtype(np.int8 if shape.signed else np.uint8)
+    if images.dtype != dtype:
+        raise PenstockError(f"images: must be {dtype.name}, not {images.dtype.name}")
+
+
+def image_bytes(program: Program, images: np.ndarray) -> np.ndarray:
+    """Images as they lie in memory: (N, bytes of one image) uint8, whole 64-bit words each.
+
+    Channel words in order, in each the pixels in raster order, w bytes a pixel; missing channels
+    are 0.
+    """
+    word, header = program.config.word, program.header
+    count, channels, height, width = images.shape
+    planes = header["input_planes"]
+    padded = np.zeros((count, planes * word, height, width), np.uint8)
+    padded[:, :channels] = images.view(np.uint8)
+    pixels = padded.reshape(count, planes, word, height, width).transpose(0, 1, 3, 4, 2)
+    stored = np.zeros((count, header["input_beats"] * WORD_BYTES), np.uint8)
+    stored[:, : padded[0].size] = pixels.reshape(count, -1)
+    return stored
+
+
+def _aligned(size: int) -> int:
+    return -(-size // _ALIGNMENT) * _ALIGNMENT
+
+
+def _write_job(job: Job, index: int, folder: Path) -> dict:
+    """Lay program, images and room for the outputs out in a memory image; what the bench needs."""
+    program = job.program.to_words().astype("<u8").tobytes()
+    images = image_bytes(job.program, job.images)
+    count = len(images)
+    output_stride = _aligned(job.program.header["output_beats"] * WORD_BYTES)
+    input_stride = _aligned(images.shape[1])
+    first_input = _aligned(len(program))
+    first_output = first_input + count * input_stride
+    content = bytearray(first_output + count * output_stride)
+    content[: len(program)] = program
+    for number, image in enumerate(images):
+        start = first_input + number * input_stride
+        content[start : start + images.shape[1]] = image.tobytes()
+    (folder / f"memory_{index}").write_bytes(content)
+    return {
+        "memory": f"memory_{index}",
+        "output": f"output_{index}",
+        "registers": {
+            "PROGRAM": 0,
+            "INPUT": first_input,
+            "INPUT_STRIDE": input_stride,
+            "OUTPUT": first_output,
+            "OUTPUT_STRIDE": output_stride,
+            "IMAGES": count,
+            "GATING": int(job.gating),
+            "WATCHDOG": _WATCHDOG,
+        },
+        "latency": job.latency,
+        "stalls": job.stalls,
+    }
+
+
+def _outcome(job: Job, result: dict, records: np.ndarray, output: Path) -> Run:
+    code, counters = Code(result["code"]), result["counters"]
+    observed, logits = Observed({}, np.zeros((0, 0), np.int64)), None
+    if code == Code.OK:
+        observed = observe(records, job.program, len(job.images))
+        logits = _logits(job, np.frombuffer(output.read_bytes(), np.uint8))
+    cycles = counters["CYCLES"] | counters["CYCLES_HIGH"] << 32
+    return Run(
+        code=code,
+        tensors=observed.tensors,
+        logits=logits,
+        counters=counters,
+        cycles=cycles,
+        layer_cycles=observed.layer_cycles,
+        speed=result["simulated_cycles"] / result["seconds"] if result["seconds"] else 0.0,
+        errors=observed.errors,
+    )
+
+
+def _logits(job: Job, output: np.ndarray) -> np.ndarray | None:
+    last = job.program.network.layers[-1]
+    if not isinstance(last, Classifier):
+        return None
+    rows = output.reshape(len(job.images), -1)[:, : 4 * len(last.weights)]
+    return np.ascontiguousarray(rows).view("<i4")
+
+
+def compare(
+    run: Run, program: Program, images: np.ndarray, gating: bool = True
+) -> list[Comparison]:
+    """Hold a run against the golden model: each tensor, the counters and the writes themselves."""
+    golden = gold.run(program.network, images, gating)
+    observed = dict(run.tensors)
+    last = program.network.layers[-1]
+    if isinstance(last, Classifier):
+        observed[last.name] = run.logits
+    comparisons = [
+        _compare_tensor(name, observed.get(name), tensor) for name, tensor in golden.tensors.items()
+    ]
+    decisions = golden.decisions.values()
+    judged, taken = (sum(int(count(d)) for d in decisions) for count in (np.size, np.sum))
+    comparisons.append(_compare_number("counter OUTPUTS", run.counters.get("OUTPUTS"), judged))
+    comparisons.append(_compare_number("counter TASKS", run.counters.get("TASKS"), taken))
+    comparisons.append(_compare_number("writes", len(run.errors), 0))
+    return comparisons
+
+
+def _compare_tensor(name: str, hardware: np.ndarray | None, golden: np.ndarray) -> Comparison:
+    if hardware is None or hardware.shape != golden.shape:
+        return Comparison(name, golden.size, golden.size)
+    different = hardware.astype(np.int64) != golden.astype(np.int64)
+    if not different.any():
+        return Comparison(name, golden.size, 0)
+    place = np.unravel_index(int(np.argmax(different)), golden.shape)
+    values = int(hardware[place]), int(golden[place])
+    place = (*(int(index) for index in place), 0, 0)[:4]
+    return Comparison(name, golden.size, int(different.sum()), (*place, *values))
+
+
+def _compare_number(name: str, hardware: int | None, golden: int) -> Comparison:
+    if hardware == golden:
+        return Comparison(name, 1, 0)
+    return Comparison(name, 1, 1, (0, 0, 0, 0, -1 if hardware is None else hardware, golden))
