@@ -28,8 +28,8 @@ def quantize(model: GatedNetwork, images: np.ndarray) -> Network:
     spec = model.spec
     layers: list[Layer] = [_convolution(model, layer, scales) for layer in spec.layers]
     last = spec.layers[-1].name
-    pixels = int(np.prod([images.shape[side] // _total_stride(model) for side in (2, 3)]))
-    layers.append(_average(last, scales[last] / (scales[POOL] * pixels)))
+    side = -(-spec.input_size // _total_stride(model))  # of the pooled map, pixels
+    layers.append(_average(last, scales[last] / (scales[POOL] * side**2)))
     layers.append(_classifier(model, scales[POOL]))
     return Network(
         name=spec.name,

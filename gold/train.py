@@ -3,6 +3,7 @@
 import os
 import time
 from contextlib import nullcontext
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -49,6 +50,9 @@ def train_digits(
     """
     if epochs < 1:
         raise PenstockError(f"epochs must be at least 1, not {epochs!r}")
+    for path in filter(None, (output, checkpoint)):  # not after minutes of training
+        if not Path(path).parent.is_dir():
+            raise PenstockError(f"{path}: must be a writable file (its folder does not exist)")
     started = time.monotonic()
     torch.set_num_threads(1)
     torch.manual_seed(seed)

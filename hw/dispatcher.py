@@ -67,8 +67,7 @@ class Dispatcher(wiring.Component):
 
         # Credits.
         write_credit = Signal(range(cfg.write_groups + 1), init=cfg.write_groups)
-        queue_places = cfg.queue_groups - 1  # one place belongs to the tasks still being collected
-        queue_credit = Signal(range(cfg.queue_groups + 1), init=queue_places)
+        queue_credit = Signal(range(cfg.queue_groups + 1), init=cfg.queue_groups)
         open_channels = Signal(range(cfg.pool_channels + 1))
 
         # What could start now.
@@ -99,7 +98,7 @@ class Dispatcher(wiring.Component):
                 & ~take_task
                 & base_wants
                 & (write_credit != 0)
-                & (~judge | (queue_credit != 0))
+                & (~judge | (queue_credit > 1))  # one is for tasks still being collected
                 & ~pool_blocked
             ),
             self.tasks.ready.eq(take_task),
@@ -221,7 +220,7 @@ class Dispatcher(wiring.Component):
             self.idle.eq(~base.left & ~current.valid),
             self.all_returned.eq(
                 (write_credit == cfg.write_groups)
-                & (queue_credit == queue_places)
+                & (queue_credit == cfg.queue_groups)
                 & (open_channels == 0)
             ),
         ]

@@ -41,7 +41,7 @@ class WriteQueue(wiring.Component):
         cfg = self.cfg
         m = Module()
         layout = result_layout(cfg)
-        m.submodules.fifo = fifo = SyncFIFOBuffered(width=layout.size, depth=cfg.write_groups)
+        m.submodules.fifo = fifo = SyncFIFOBuffered(width=layout.size, depth=cfg.write_groups + 1)
         m.d.comb += [fifo.w_en.eq(self.i.valid), fifo.w_data.eq(self.i.payload)]
         head = Signal(layout)
         m.d.comb += head.eq(fifo.r_data)

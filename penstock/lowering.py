@@ -259,7 +259,7 @@ class _Lowering:
             shape=self.shapes[layer.name],
             stored=self.shapes[layer.name],
             weights=layer.weights[:, :, np.newaxis, np.newaxis],
-            multipliers=np.zeros(classes, np.int16),
+            multipliers=np.ones(classes, np.int16),
             bias=layer.bias.astype(np.int64),
             group_channels=classes,
             groups=_groups(source.channels, 1, self._unit(1)),

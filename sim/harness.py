@@ -2,15 +2,13 @@
 
 from pathlib import Path
 
-from amaranth.hdl import Cat, ClockSignal, Instance, Module, Mux, Signal
+from amaranth.hdl import Cat, ClockSignal, Instance, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from penstock.config import Config
 from penstock.hw.core import Core
 from penstock.hw.layouts import memory_signature, register_signature
-from penstock.hw.pipeline import delay
-from penstock.hw.requantizer import LATENCY as REQUANTIZER_LATENCY
 from penstock.hw.pipeline import delay
 from penstock.hw.requantizer import LATENCY as REQUANTIZER_LATENCY
 

@@ -24,7 +24,6 @@ RECORD_KINDS = {
 }
 
 _ADDRESSES = 2048  # of one bank, at most
-_SETTLED = 8  # cycles after a layer's start in which only the layer before can still write
 
 
 def record_dtype(cfg: Config) -> np.dtype:
@@ -133,7 +132,7 @@ class _Observer:
         self.starts, self.dones = records[kinds == START], records[kinds == DONE]
         self.pool = records[kinds == POOL]
         self._split_writes(records[kinds == WRITE])
-        self.foreign = []  # writes that belong to no layer, in order: the images
+        self.owned = np.zeros(len(self.keys), bool)  # writes that belong to a layer
 
     def _split_writes(self, writes: np.ndarray):
         """One entry for each channel that a write enables."""
@@ -146,8 +145,6 @@ class _Observer:
 
     def run(self) -> Observed:
         if self._layers_in_order():
-            first = self._from(self.starts["cycle"][0] if len(self.starts) else 1 << 40)
-            self.foreign.append(slice(0, first))
             for layer in range(self.layers):
                 self._layer(layer)
             self._input()
@@ -163,14 +160,14 @@ class _Observer:
                 )
         return not self.errors
 
-    def _from(self, cycle: int) -> int:
-        return int(np.searchsorted(self.cycles, cycle + _SETTLED))
-
     def _window(self, layer: int, image: int) -> slice:
+        """Writes from the layer's first step to its last write; the next image may come behind it."""
         index = image * self.layers + layer
-        last = index + 1 == len(self.starts)
-        end = len(self.cycles) if last else self._from(self.starts["cycle"][index + 1])
-        return slice(self._from(self.starts["cycle"][index]), end)
+        begin, end = self.starts["cycle"][index], self.dones["cycle"][index]
+        return slice(
+            int(np.searchsorted(self.cycles, begin)),
+            int(np.searchsorted(self.cycles, end, side="right")),
+        )
 
     def _layer(self, layer: int):
         names = self.program.layer_names[layer]
@@ -182,7 +179,7 @@ class _Observer:
             window = self._window(layer, image)
             mine = places.of(self.keys[window])
             self._end(layer, image, self.cycles[window][mine >= 0])
-            self.foreign.append(np.arange(window.start, window.stop)[mine < 0])
+            self.owned[window] = mine >= 0
             if not descriptor["raw"]:
                 written = mine[mine >= 0]
                 tensor[image].flat[written] = self.values[window][mine >= 0]
@@ -230,9 +227,7 @@ class _Observer:
 
     def _input(self):
         """The writes that belong to no layer must be the images, one after the other."""
-        all_writes = np.arange(len(self.keys))
-        order = [all_writes[part] if isinstance(part, slice) else part for part in self.foreign]
-        order = np.sort(np.concatenate(order))
+        order = np.flatnonzero(~self.owned)
         keys = input_keys(self.program)
         mine = _Places(self.program, keys).of(self.keys[order])
         if (mine < 0).any():

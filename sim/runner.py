@@ -29,6 +29,7 @@ from amaranth.lib import wiring
 from cocotb_tools.check_results import get_results
 from cocotb_tools.runner import Verilator
 
+from penstock.config import Config
 from penstock.hw.verilog import component_ports, to_verilog
 
 TOP = "top"
@@ -264,6 +265,11 @@ class _Simulator(Verilator):
 def bench_parameters() -> dict:
     """Parameters of the bench that runs, to be called inside the simulation."""
     return json.loads(Path(os.environ[PARAMETERS]).read_text())
+
+
+def bench_config() -> Config:
+    """The configuration in the bench's parameters, under ``config``, as a dict of its sizes."""
+    return Config(**bench_parameters()["config"])
 
 
 def replay(folder: Path):

@@ -337,8 +337,8 @@ REFUSALS = {
         ),
         TINY,
         (
-            "layer e: residual must lie in the other buffer than the input; no arrangement of the maps "
-            "allows that"
+            "layer e: residual must lie in the other buffer than the input; no arrangement of the "
+            "maps allows that"
         ),
     ),
     "resident weights": (

@@ -68,10 +68,14 @@ def test_the_recipe_writes_what_it_measured(tmp_path):
     load_checkpoint(new_model(), checkpoint)
 
 
-def test_no_epochs_no_file(tmp_path):
+def test_bad_arguments_are_refused_before_training(tmp_path):
     with pytest.raises(PenstockError) as caught:
         train_digits(tmp_path / "network", epochs=0, progress=False)
     assert str(caught.value) == "epochs must be at least 1, not 0"
+    path = tmp_path / "missing" / "network"
+    with pytest.raises(PenstockError) as caught:
+        train_digits(path, progress=False)
+    assert str(caught.value) == f"{path}: must be a writable file (its folder does not exist)"
     assert not list(tmp_path.iterdir())
 
 
