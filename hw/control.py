@@ -44,7 +44,7 @@ class Control(wiring.Component):
 
     After ABORT, an error or a timeout ``halt`` is high for at least HALT_CYCLES, and until
     ``outstanding`` is low; the code is readable at once, ``interrupt`` (the done bit) rises at the
-    end. The watchdog counts cycles without ``progress`` and acts two cycles late. ``events`` are
+    end. The watchdog counts cycles without ``progress`` and acts one cycle late. ``events`` are
     counted while running only, two cycles after they came. All registers are 0 after reset.
 
     The register port takes one access per cycle, reads have latency 1 cycle; no backpressure.

@@ -22,17 +22,17 @@ from penstock.network import Convolution
 from penstock.program import Program
 
 JUDGE_LATENCY = 20
-"""From a base group's last step to its judgement."""
+"""From a base group's last step to its judgement, without the levels of the adder tree."""
 PUSH_LATENCY = 3
 """From the judgement to the group of tasks that it completes being ready for dispatch."""
-WRITE_LATENCY = 32
-"""From a group's last step to its results in the write queue."""
-LAYER_OVERHEAD = 40
+WRITE_LATENCY = 36
+"""From a group's last step to its results in the write queue, without the adder tree."""
+LAYER_OVERHEAD = 13
 """From the end of one layer to the first step of the next."""
 STREAM_LATENCY = 32
 """From a layer's start to the first weight word of the next one, where weights are streamed."""
-OPEN_POOLED_CHANNELS = 2
-"""Output channels that a fused pooling sums at once."""
+GROUP_LATENCY = 4
+"""From the need of another entry of the group table to its use by the dispatcher."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +49,11 @@ class LayerCycles:
     waiting: int  # for the next layer's streamed weights
     macs: int  # executed, as the literature counts them
     ideal: float  # macs / multipliers
+
+    @property
+    def running(self) -> int:
+        """From the first step to the last write."""
+        return self.cycles - self.overhead - self.waiting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,37 +214,49 @@ class _Dispatcher:
         self.judged = judged
         config, self.descriptor = program.config, program.descriptors[index]
         self.groups = program.layer_groups(index)
-        self.queue_groups, self.write_groups = config.queue_groups, config.write_groups
+        self.config = config
+        levels = (config.lanes - 1).bit_length()  # of the adder tree
+        self.to_tasks = JUDGE_LATENCY + levels + PUSH_LATENCY
+        self.to_write = WRITE_LATENCY + levels
         self.time = 0  # the array is free again
         self.finished = 0  # the write queue is empty again
         self.base_steps = self.conditional_steps = 0
         self.judgements: deque = deque()  # (time, task groups) of base groups not yet judged
-        self.tasks: deque = deque()  # (steps, write cycles, channel) ready for dispatch
+        self.tasks: deque = deque()  # (pushed at, write cycles, channel) in the task queue
         self.in_flight: deque = deque()  # times at which write-queue slots become free
-        self.last_write: dict[int, int] = {}  # by channel, of the pooled channels still open
-        self.undone: dict[int, int] = {}  # task groups of a channel not yet dispatched
+        self.base_entry = 0  # index of the group whose table entry base groups use
+        self.base_since = 0  # time from which that entry is there
+        self.task_entry = -1  # the same for tasks
+        self.task_taken = 0  # when the last task group started
+        self.last_write: dict[int, int] = {}  # by channel
 
     def dispatch(self, channels: Iterator[_Channel]):
         """Run all groups of the layer."""
         for number, channel in enumerate(channels):
-            group = self.groups[number // self.descriptor["group_channels"]]
-            self.undone[number] = len(channel.task_writes)
             task_writes = iter(channel.task_writes)
             for written, completed in zip(channel.written, channel.completed, strict=True):
                 writes = [next(task_writes) for _ in range(completed)]
                 self._wait_for_base(number)
-                self._start_base(group, int(written), writes, number)
+                self._start_base(int(written), writes, number)
         while self.tasks or any(tasks for _, tasks in self.judgements):
             if not self._start_task():
                 self._idle()
 
-    def _start_base(self, group: dict[str, int], writes: int, task_writes: list[int], channel: int):
+    def _group(self, channel: int) -> int:
+        """Index of the group that an output channel belongs to."""
+        return channel // self.descriptor["group_channels"]
+
+    def _start_base(self, writes: int, task_writes: list[int], channel: int):
+        group = self.groups[self._group(channel)]
         base, conditional = group["base_steps"], group["conditional_steps"]
         self.base_steps += base
+        self.base_since = self.time + 1 + GROUP_LATENCY
+        self.base_entry = self._group(channel)
         if self.judged:
             self._start(base, writes, channel)
-            tasks = [(conditional, cycles, channel) for cycles in task_writes]
-            self.judgements.append((self.time + JUDGE_LATENCY + PUSH_LATENCY, tasks))
+            pushed = self.time + self.to_tasks
+            tasks = [(pushed, cycles, channel) for cycles in task_writes]
+            self.judgements.append((pushed, tasks))
         else:  # both runs one after the other
             self._start(base + conditional, writes, channel)
             self.conditional_steps += conditional
@@ -250,19 +267,23 @@ class _Dispatcher:
             self._advance()
             if self._start_task():
                 continue
-            unjudged = len(self.judgements)
-            room = self.queue_groups - len(self.tasks) > unjudged + 1
-            if room and len(self.in_flight) < self.write_groups and self._may_open(channel):
+            if self._may_start_base(channel):
                 return
             self._idle()
 
+    def _may_start_base(self, channel: int) -> bool:
+        entry_is_there = self._group(channel) == self.base_entry or self.time >= self.base_since
+        room = self.config.queue_groups - len(self.tasks) > len(self.judgements) + 1
+        credit = len(self.in_flight) < self.config.write_groups
+        return entry_is_there and room and credit and self._may_open(channel)
+
     def _may_open(self, channel: int) -> bool:
-        """Whether the fused pooling, if there is one, can take another channel."""
-        if not self.descriptor["pool"]:
-            return True
-        before = channel - OPEN_POOLED_CHANNELS
-        done = self.undone.get(before, 0) == 0
-        return done and self.last_write.get(before, 0) <= self.time
+        """Whether the fused pooling, if there is one, can take another channel.
+
+        Tasks go first, so that a channel whose last write is over has no tasks left.
+        """
+        before = channel - self.config.pool_channels
+        return not self.descriptor["pool"] or self.last_write.get(before, 0) <= self.time
 
     def _advance(self):
         """Take note of all that happened until now."""
@@ -273,18 +294,29 @@ class _Dispatcher:
 
     def _start_task(self) -> bool:
         self._advance()
-        if not self.tasks or len(self.in_flight) >= self.write_groups:
+        if not self.tasks or len(self.in_flight) >= self.config.write_groups:
             return False
-        steps, writes, channel = self.tasks.popleft()
-        self.undone[channel] -= 1
+        pushed, writes, channel = self.tasks[0]
+        group = self._group(channel)
+        if self.time < self._task_since(pushed, group):
+            return False
+        self.tasks.popleft()
+        self.task_entry, self.task_taken = group, self.time
+        steps = self.groups[group]["conditional_steps"]
         self._start(steps, writes, channel)
         self.conditional_steps += steps
         return True
 
+    def _task_since(self, pushed: int, group: int) -> int:
+        """When the queue's first group of tasks can start: its table entry may have to be read."""
+        if group == self.task_entry:
+            return pushed
+        return max(pushed, self.task_taken + 1) + GROUP_LATENCY
+
     def _start(self, steps: int, writes: int, channel: int):
         """Occupy the array for ``steps`` cycles and the write queue's exit for ``writes``."""
         self.time += steps
-        arrival = self.time + WRITE_LATENCY
+        arrival = self.time + self.to_write
         if self.descriptor["pool"] or self.descriptor["raw"]:
             writes = min(writes, 1)
         self.finished = max(self.finished, arrival) + writes
@@ -292,6 +324,10 @@ class _Dispatcher:
         self.last_write[channel] = self.finished
 
     def _idle(self):
-        """Let time pass until the next judgement or write."""
+        """Let time pass until the next judgement or write, or a table entry's arrival."""
         events = [time for time, _ in [*self.judgements][:1]] + [*self.in_flight][:1]
-        self.time = max(self.time + 1, min(events))
+        events.append(self.base_since)
+        if self.tasks:
+            pushed, _, channel = self.tasks[0]
+            events.append(self._task_since(pushed, self._group(channel)))
+        self.time = min(time for time in events if time > self.time)

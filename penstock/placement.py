@@ -177,13 +177,9 @@ class _Search:
             return False
         same = ("channels", "height", "width")
         stays = residual.source != INPUT or self._input_is_free(index)
-        return (
-            residual.stride == 1
-            and stays
-            and all(
-                getattr(operation.stored, side) == getattr(operation.residual_shape, side)
-                for side in same
-            )
+        return stays and all(
+            getattr(operation.stored, side) == getattr(operation.residual_shape, side)
+            for side in same
         )
 
     def _input_is_free(self, index: int) -> bool:

@@ -124,12 +124,12 @@ class StreamSource:
 class StreamMonitor:
     """Collects the words that a stream transfers, and checks that a refused word is held.
 
-    ``words`` are the payloads so far. Raises AssertionError, which fails the test, where valid
+    ``words`` are the payloads so far, none of them from a cycle of reset. Raises AssertionError, which fails the test, where valid
     falls or the payload changes after a cycle in which ready was low.
     """
 
     def __init__(self, dut, name: str, layout, *, check_hold: bool = True):
-        self._clock = dut.clk
+        self._clock, self._reset = dut.clk, dut.rst
         self._name = name
         self._valid = getattr(dut, f"{name}__valid")
         self._ready = getattr(dut, f"{name}__ready", None)
@@ -151,8 +151,10 @@ class StreamMonitor:
         refused = None
         while True:
             await edge
-            valid = bool(self._valid.value)
-            if not valid:
+            if self._reset.value:
+                refused = None
+                continue
+            if not self._valid.value:
                 assert refused is None, f"{self._name}: a refused word must stay valid, fell"
                 continue
             bits = int(self._payload.value)

@@ -58,7 +58,7 @@ def random_scale() -> dict[str, int]:
 
 
 def random_vector(cfg, scale: dict[str, int], residuals: tuple[int, int], kind: str) -> dict:
-    """Operands of one cycle: ``ties`` lie halfway between two results, ``extremes`` at the ends."""
+    """Operands of one cycle; ``ties`` lie halfway between two results."""
     low, high = -(1 << cfg.accumulator_bits - 1), (1 << cfg.accumulator_bits - 1) - 1
     vector = {"pooled": random.random() < 0.2}
     vector["residual"] = random.choices([*residuals, 0, random.randint(*residuals)], k=cfg.rows)
@@ -83,7 +83,7 @@ def random_vector(cfg, scale: dict[str, int], residuals: tuple[int, int], kind: 
 
 
 def golden(vectors: list[dict], pooled: bool, constants: dict, is_signed: bool) -> np.ndarray:
-    """(vectors, rows) int: what gold/ makes of each vector, as an activation or as a pooled mean."""
+    """What gold/ makes of each vector, as an activation or a pooled mean: (vectors, rows) int64."""
     psum = np.array([vector["sums"] for vector in vectors], np.int64)
     multiplier = np.array([vector["multiplier"] for vector in vectors], np.int16)
     bias = np.array([vector["bias"] for vector in vectors], np.int64)

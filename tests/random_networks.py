@@ -104,7 +104,10 @@ class _Builder:
             )
         )
         source = INPUT
-        blocks = (self.plain, self.plain, self.pointwise, self.residual_block, self.shortcut_block)
+        blocks = (
+            *(self.plain, self.plain, self.pointwise),
+            *(self.residual_block, self.shortcut_block, self.far_residual),
+        )
         for _ in range(rng.integers(1, 6)):
             block = self.small_pool if rng.random() < 0.12 else rng.choice(blocks)
             before = len(self.layers)
@@ -174,6 +177,25 @@ class _Builder:
         )
         return self.convolution(
             inner, channels, padding=self.same_padding(), groups=None, residual=(shortcut, 1)
+        )
+
+    def far_residual(self, source: str) -> str:
+        """A convolution that adds any earlier tensor of the same size."""
+        size = self.tensors[source].shape[2:]
+        earlier = [
+            name
+            for name, tensor in self.tensors.items()
+            if name != source and tensor is not None and tensor.shape[2:] == size
+        ]
+        if not earlier:
+            return self.residual_block(source)
+        residual = str(self.rng.choice(earlier))
+        return self.convolution(
+            source,
+            self.tensors[residual].shape[1] + 2 * int(self.rng.integers(0, 2)),
+            padding=self.same_padding(),
+            groups=None,
+            residual=(residual, 1),
         )
 
     def small_pool(self, source: str) -> str:

@@ -176,6 +176,9 @@ def some_gated(**fields):
     return some_convolution(groups=2, thresholds=np.zeros(4, np.int32), **fields)
 
 
+HALF_POSITIVE = (
+    np.full((4, 4, 3, 3), 100, np.int8) * np.array([1, 1, -1, -1], np.int8)[:, None, None]
+)
 TINY = preset("tiny")
 STREAMED = dataclasses.replace(TINY, weights="streamed", weight_words=16)
 REFUSALS = {
@@ -239,6 +242,14 @@ REFUSALS = {
         some_network(some_convolution(weights=np.full((4, 4, 3, 3), 127, np.int8))),
         dataclasses.replace(TINY, accumulator_bits=20),
         "layer conv: partial sums need 22 bits, there are 20",
+    ),
+    "partial sums at the padding, where a map that is never 0 reads 0": (
+        some_network(
+            some_convolution("a", low=200, high=200),
+            some_convolution("b", "a", weights=HALF_POSITIVE),
+        ),
+        dataclasses.replace(TINY, accumulator_bits=18),
+        "layer b: partial sums need 20 bits, there are 18",
     ),
     "bias": (
         some_network(some_convolution(bias=np.full(4, -(2**39) - 1))),
@@ -471,6 +482,52 @@ def test_pool_of_more_words_than_groups():
     program = compile_network(network, preset("icebreaker"))
     descriptor = program.descriptors[1]
     assert (descriptor["groups"], descriptor["group_channels"]) == (13, 3)
+    assert_equals_golden(program, random_images(np.random.default_rng(0), network.input, 2))
+
+
+@pytest.mark.parametrize(
+    "inputs, groups, expected",
+    [
+        # (base word, base steps, conditional word, conditional steps, before, word after the jump)
+        (12, 3, [(0, 2, 2, 4, 0, 0), (2, 2, 0, 4, 2, 4), (4, 2, 0, 4, 0, 0)]),
+        (10, 2, [(0, 3, 2, 3, 0, 0), (2, 3, 0, 3, 0, 0)]),  # word 2 holds channels of both
+        (9, 3, [(0, 2, 1, 4, 0, 0), (1, 2, 0, 4, 2, 3), (3, 2, 0, 3, 0, 0)]),
+        (3, 3, [(0, 1, 0, 2, 0, 0), (0, 1, 0, 2, 0, 0), (1, 1, 0, 1, 0, 0)]),
+    ],
+)
+def test_group_records_walk_base_and_conditional_words(inputs, groups, expected):
+    """Words of two channels; a last word with one channel is wholly base for the last group."""
+    layer = some_convolution(
+        inputs=inputs, outputs=groups, groups=groups, thresholds=np.zeros(groups, np.int32)
+    )
+    program = compile_network(some_network(layer, channels=inputs), TINY)
+    plane = program.descriptors[0]["plane"]
+
+    def pointer(prefix: str, word: int) -> dict[str, int]:
+        address = program.header["input_base"] + plane * word
+        places = {"address": address, "a": word // 3 % 3, "b": word % 3}
+        return {f"{prefix}_{key}": value for key, value in places.items()}
+
+    for record, numbers in zip(program.layer_groups(0), expected, strict=True):
+        base, base_steps, conditional, conditional_steps, before, jump = numbers
+        counts = {"base_steps": base_steps, "conditional_steps": conditional_steps}
+        walk = pointer("base", base) | pointer("conditional", conditional) | pointer("jump", jump)
+        assert record == walk | counts | {"before": before}
+
+
+def test_residual_that_is_needed_again_is_not_replaced():
+    plus_x = Residual(source="x", multiplier=16)
+    network = some_network(
+        some_convolution("x"),
+        some_convolution("a", "x"),
+        some_convolution("b", "a", residual=plus_x),
+        some_convolution("c", "b"),
+        some_convolution("d", "c", residual=plus_x),
+    )
+    program = compile_network(network, TINY)
+    entries = report(program)
+    assert entries[2].output != entries[2].residual
+    assert entries[4].output == entries[4].residual
     assert_equals_golden(program, random_images(np.random.default_rng(0), network.input, 2))
 
 

@@ -28,12 +28,18 @@ def bench_case(channels: int, size: int, density: float, config: Config = ULX3S)
 
 @pytest.mark.parametrize("channels, size", [(16, 32), (32, 16), (64, 8)])
 def test_bench_layers_at_both_ends(channels, size):
-    """With no active output only base steps remain; a dense run has all steps and no gap."""
+    """With no active output only base steps remain; a dense run has all steps.
+
+    Between the four groups, the table's next entry takes longer than a block of few steps.
+    """
     steps = channels * size**2 // ULX3S.rows * channels // ULX3S.word
     program, golden, decisions = bench_case(channels, size, 0)
     assert not golden.decisions["layer"].any()
-    assert estimate(program, decisions).cycles == steps // 4 + TAIL
-    assert estimate(program, {}, gating=False).cycles == steps + TAIL
+    base, dense = (
+        3 * max(1 + cycles.GROUP_LATENCY - block, 0) for block in (channels // 16, channels // 4)
+    )
+    assert estimate(program, decisions).cycles == steps // 4 + base + TAIL
+    assert estimate(program, {}, gating=False).cycles == steps + dense + TAIL
     program, golden, decisions = bench_case(channels, size, 1)
     assert golden.decisions["layer"].all()
     gated, dense = estimate(program, decisions), estimate(program, decisions, gating=False)
@@ -122,7 +128,7 @@ def conflict_case(channels: int, side: int, spread: bool):
     return compile_network(network, ULX3S), {"layer": decisions}
 
 
-def test_fused_pooling_keeps_two_channels_open():
+def test_fused_pooling_keeps_few_channels_open():
     """A channel opens when the one before the last is written: pairs follow each other."""
     shape = Shape(channels=4, height=2, width=2, signed=False)
     layer = Convolution(
@@ -138,9 +144,10 @@ def test_fused_pooling_keeps_two_channels_open():
     )
     pool = Pool(name="pool", source="layer", kind="average", multiplier=64, shift=8)
     network = Network(name="pooled", input=shape, input_scale=1.0, layers=(layer, pool))
+    config = dataclasses.replace(ULX3S, pool_channels=2)
     written = 1 + cycles.WRITE_LATENCY + 1  # one step, the way to the pooling, one cycle there
     expected = 3 * written + 1 + cycles.LAYER_OVERHEAD  # three pairs, one step apart
-    assert estimate(compile_network(network, ULX3S), {}).cycles == expected
+    assert estimate(compile_network(network, config), {}).cycles == expected
 
 
 def test_streamed_weights_are_waited_for():

@@ -39,3 +39,19 @@ def test_requantizer(bench):
 
 def test_task_queue(bench):
     bench("tb_task_queue", tests=15)
+
+
+def test_write_queue(bench):
+    bench("tb_write_queue", tests=10)
+
+
+def test_array(bench):
+    bench("tb_array", tests=1)
+
+
+def test_pool(bench):
+    bench("tb_pool", tests=4)
+
+
+def test_window(bench):
+    bench("tb_window", tests=2)

@@ -27,7 +27,6 @@ from penstock.sim.runner import build_component, run
 TINY = preset("tiny")
 CONFIGS = {
     "resident-2": TINY,
-    "resident-4": dataclasses.replace(TINY, word=4),
     "streamed-8": dataclasses.replace(TINY, word=8, weights="streamed"),
     "streamed-1": dataclasses.replace(TINY, word=1, weights="streamed"),
     "resident-16": dataclasses.replace(TINY, word=16),
@@ -158,3 +157,9 @@ def test_memory_side(name):
     for seed, (stalls, latency) in enumerate(((0.0, 32), (0.4, 5))):
         parameters = {"config": dataclasses.asdict(cfg), "stalls": stalls, "latency": latency}
         run(build, "penstock.sim.tb_memory_side", parameters, tests=TESTS, seed=seed)
+
+
+@pytest.mark.parametrize("stalls", [0.0, 0.5])
+def test_read_arbiter(stalls):
+    build = build_component(ReadArbiter(3))
+    run(build, "penstock.sim.tb_read_arbiter", {"stalls": stalls}, tests=2)
