@@ -42,7 +42,8 @@ class ProgramLoader(wiring.Component):
     One beat per cycle; writes follow their last beat by one cycle; data are always accepted.
     ``address`` must hold until ``done``, which is high for one cycle with ``code``; ``header``
     holds from then to the next ``start``. A beat that fails ends the load at once with BUS_ERROR,
-    while others may still be under way. ``halt`` stops the loader at once, without ``done``.
+    while others are still under way: ``halt`` must follow. It stops the loader at any time, then
+    without ``done``.
     """
 
     def __init__(self, cfg: Config):
@@ -79,7 +80,7 @@ class ProgramLoader(wiring.Component):
             self.request.payload.eq(reader.request.payload),
             reader.request.ready.eq(self.request.ready),
             self.data.ready.eq(1),
-            reader.halt.eq(self.halt | (beat.valid & beat.p.error)),
+            reader.halt.eq(self.halt),
             crc.data.eq(beat.p.data),
         ]
         m.d.sync += beat.valid.eq(self.data.valid)

@@ -125,7 +125,8 @@ class TaskQueue(wiring.Component):
                 task.pixel.valid.eq(slot < pushed_count),
             ]
         m.submodules.fifo = fifo = SyncFIFOBuffered(
-            width=group.shape().size, depth=cfg.queue_groups + 1  # one in the output register
+            width=group.shape().size,
+            depth=cfg.queue_groups + 1,  # one in the output register
         )
         m.d.comb += [
             fifo.w_en.eq(pushing),

@@ -1,5 +1,9 @@
-"""The one exception that the command line turns into a line and exit code 2."""
+"""Errors that the command line turns into lines and exit codes."""
 
 
 class PenstockError(ValueError):
     """Bad input: the message names the thing, the rule that it breaks, and what came."""
+
+
+class SimulationError(RuntimeError):
+    """A build or a bench failed; the message ends with the last lines of its log."""

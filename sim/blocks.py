@@ -20,9 +20,9 @@ from penstock.program import DESCRIPTOR
 
 
 class Blocks(wiring.Component):
-    """Each block's ports, behind its name: ``gate__partial_sums``."""
+    """Each block's ports, behind its name: ``gate__partial_sums``; ``more`` are further ports."""
 
-    def __init__(self, cfg: Config):
+    def __init__(self, cfg: Config, **more: wiring.Member):
         self.cfg = cfg
         self.blocks = {
             "gate": GateComparator(cfg),
@@ -33,14 +33,19 @@ class Blocks(wiring.Component):
             "pool": GlobalAveragePool(cfg),
             "window": WindowPath(cfg),
         }
-        super().__init__({name: Out(block.signature) for name, block in self.blocks.items()})
+        ports = {name: Out(block.signature) for name, block in self.blocks.items()}
+        super().__init__({**ports, **more})
 
     def elaborate(self, platform):
         m = Module()
         for name, block in self.blocks.items():
             m.submodules[name] = block
-            wiring.connect(m, wiring.flipped(getattr(self, name)), block)
+            self.connect(m, name, block)
         return m
+
+    def connect(self, m: Module, name: str, block: wiring.Component):
+        """Connect a block to the ports behind its name."""
+        wiring.connect(m, wiring.flipped(getattr(self, name)), block)
 
 
 class WindowPath(wiring.Component):

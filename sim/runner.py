@@ -30,6 +30,7 @@ from cocotb_tools.check_results import get_results
 from cocotb_tools.runner import Verilator
 
 from penstock.config import Config
+from penstock.errors import SimulationError
 from penstock.hw.verilog import component_ports, to_verilog
 
 TOP = "top"
@@ -53,10 +54,6 @@ _MAKE = (
 )
 _RUNTIME = ("verilated", "verilated_vpi", "verilated_threads")  # the same for every design
 _LOG_TAIL = 40  # lines shown of a failed step's log
-
-
-class SimulationError(RuntimeError):
-    """A build or a bench failed; the message ends with the last lines of its log."""
 
 
 @dataclass(frozen=True)

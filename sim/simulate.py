@@ -95,12 +95,17 @@ def simulate(
     return simulate_many([job], seed=seed, waves=waves)[0]
 
 
-def simulate_many(jobs: Sequence[Job], *, seed: int = 0, waves: Path | None = None) -> list[Run]:
-    """Run jobs of one configuration one after the other, in one simulation without a reset."""
+def simulate_many(
+    jobs: Sequence[Job], *, seed: int = 0, waves: Path | None = None, build: Build | None = None
+) -> list[Run]:
+    """Run jobs of one configuration one after the other, in one simulation without a reset.
+
+    ``build``: that of `build_core`, where the caller has it already.
+    """
     cfg = jobs[0].program.config
     for job in jobs:
         _check(job, cfg)
-    build = build_core(cfg, waves=waves is not None)
+    build = build or build_core(cfg, waves=waves is not None)
     runs = build_root() / "runs"
     runs.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=runs, prefix="core-"))

@@ -124,8 +124,8 @@ class StreamSource:
 class StreamMonitor:
     """Collects the words that a stream transfers, and checks that a refused word is held.
 
-    ``words`` are the payloads so far, none of them from a cycle of reset. Raises AssertionError, which fails the test, where valid
-    falls or the payload changes after a cycle in which ready was low.
+    ``words`` are the payloads so far, none of them from a cycle of reset. Raises AssertionError,
+    which fails the test, where valid falls or the payload changes after a cycle with ready low.
     """
 
     def __init__(self, dut, name: str, layout, *, check_hold: bool = True):

@@ -16,6 +16,7 @@ from penstock.config import Config
 from penstock.hw.control import COUNTERS, HALT_CYCLES, events_layout
 from penstock.hw.layouts import bank_word_layout, record_layout, request_layout
 from penstock.hw.output_writer import raw_result_layout
+from penstock.hw.program_loader import LENGTH_BITS
 from penstock.program import DESCRIPTOR, HEADER, MAGIC, VERSION
 from penstock.registers import ADDRESS, IDENTITY, REGISTERS, Code, Command, State
 from penstock.sim.memory import MemoryModel
@@ -301,7 +302,10 @@ def bad_headers(cfg: Config) -> list[tuple[Code, dict[str, int]]]:
         (Code.BAD_CONFIG, {"config": cfg.hash ^ 1, "length": 0}),
     ]
     lengths = [{field: good[field] + step} for field in LENGTH_FIELDS for step in (-1, 1)]
-    lengths += [{"length": 0}, {"length": good["length"] + (1 << 24)}, {"weight_words": 1 << 31}]
+    lengths += [{"length": 0}, {"weight_words": 1 << 31}]
+    too_many = (1 << LENGTH_BITS) // cfg.weight_beats
+    length = good["weight_offset"] + too_many * cfg.weight_beats
+    lengths += [{"weight_words": too_many, "length": length}]  # adds up
     return cases + [(Code.BAD_LENGTH, good | change) for change in lengths]
 
 

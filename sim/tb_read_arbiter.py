@@ -1,4 +1,4 @@
-"""Bench of the read arbiter: clients with requests of their own, a memory that returns addresses."""
+"""Bench of the read arbiter: clients with requests of their own, a memory of addresses."""
 
 import random
 

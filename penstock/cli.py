@@ -1,0 +1,306 @@
+"""The command line ``penstock``. Exit codes: 0 done, 1 the hardware failed or differs, 2 bad input.
+
+Imports of simulator, Amaranth and PyTorch happen in the commands that need them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from penstock import __version__
+from penstock.config import PRESETS, preset
+from penstock.errors import PenstockError, SimulationError
+from penstock.network import Network, load_network, write_whole
+from penstock.output import check_writable, progress, write_json
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from penstock.program import Program
+    from penstock.sim.simulate import Run
+
+DIFFER = 1
+BAD_INPUT = 2
+INTERRUPTED = 130
+DIGITS = "digits"
+"""The word that stands for the network that ships with Penstock."""
+
+SHIPPED_NETWORK = Path(__file__).with_name("networks") / "digits.safetensors"
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports a mistake in one line, as every other bad input."""
+
+    def error(self, message: str):
+        raise PenstockError(f"{message} (see {self.prog} --help)")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code. Bad input becomes one line on standard error."""
+    try:
+        options = _parser().parse_args(arguments)
+        return options.command(options) or 0
+    except PenstockError as error:
+        print(f"penstock: error: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except SimulationError as error:
+        print(f"penstock: {error}", file=sys.stderr)
+        return DIFFER
+    except KeyboardInterrupt:
+        print("penstock: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="penstock", description="Accelerators for channel-gated networks.")
+    parser.add_argument("--version", action="version", version=f"penstock {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+    _add_train(commands)
+    _add_compile(commands)
+    _add_verilog(commands)
+    _add_simulate(commands)
+    _add_compare(commands)
+    _add_bench(commands)
+    _add_demo(commands)
+    return parser
+
+
+def _command(commands, name: str, command: Callable, help: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=help, description=f"{help[0].upper()}{help[1:]}.")
+    parser.set_defaults(command=command)
+    return parser
+
+
+def _add_config(parser: argparse.ArgumentParser, **options):
+    parser.add_argument(
+        "--config", metavar="NAME", help=f"configuration: {', '.join(PRESETS)}", **options
+    )
+
+
+def _add_json(parser: argparse.ArgumentParser):
+    parser.add_argument("--json", metavar="FILE", help="write all figures into this file")
+
+
+def _add_train(commands):
+    parser = _command(commands, "train", _train, "train, quantize and measure the digits network")
+    parser.add_argument("--output", metavar="FILE", default="digits.safetensors")
+    parser.add_argument("--float", metavar="FILE", help="write the float weights, too")
+    parser.add_argument("--epochs", type=int, metavar="N", help="default: 60")
+    parser.add_argument("--seed", type=int, metavar="N", default=0)
+    _add_json(parser)
+
+
+def _add_compile(commands):
+    parser = _command(commands, "compile", _compile, "compile a network for a configuration")
+    parser.add_argument("network", metavar="NETWORK", help=f"network file, or {DIGITS}")
+    _add_config(parser, required=True)
+    parser.add_argument("-o", "--output", metavar="PROGRAM", required=True)
+
+
+def _add_verilog(commands):
+    parser = _command(commands, "verilog", _verilog, "write a configuration's core as Verilog")
+    _add_config(parser, required=True)
+    parser.add_argument(
+        "--target",
+        metavar="NAME",
+        help="technology of multipliers and memories, generic or ecp5",
+    )
+    parser.add_argument("-o", "--output", metavar="FILE", required=True)
+
+
+def _add_simulate(commands):
+    parser = _command(commands, "simulate", _simulate, "run a program on the simulated core")
+    _add_run_options(parser)
+
+
+def _add_compare(commands):
+    parser = _command(
+        commands, "compare", _compare, "hold the simulated core against the golden model"
+    )
+    _add_run_options(parser)
+
+
+def _add_run_options(parser: argparse.ArgumentParser):
+    parser.add_argument("program", metavar="PROGRAM", help="program file of `penstock compile`")
+    _add_config(parser)
+    parser.add_argument("--images", type=int, metavar="N", help="default: 8 digits, or all of FILE")
+    parser.add_argument("--input", metavar="FILE.npy", help="images (N, C, H, W), uint8 or int8")
+    parser.add_argument("--gating", choices=("on", "off"))
+    parser.add_argument("--wave", metavar="FILE", help="write every signal's waves as VCD")
+    parser.add_argument("--seed", type=int, metavar="N", default=0, help="of the choice of digits")
+    _add_json(parser)
+
+
+def _add_bench(commands):
+    parser = _command(commands, "bench", _bench, "measure what gating saves in cycles")
+    parser.add_argument("subject", choices=("gating",))
+    _add_config(parser, required=True)
+    parser.add_argument("--seed", type=int, metavar="N", default=0)
+    _add_json(parser)
+
+
+def _add_demo(commands):
+    parser = _command(
+        commands, "demo", _demo, "the whole way: real digits on the generated hardware"
+    )
+    parser.add_argument("--images", type=int, metavar="N", default=8)
+    parser.add_argument("--output", metavar="FOLDER", default="build/demo")
+    parser.add_argument("--seed", type=int, metavar="N", default=0, help="of the choice of digits")
+    _add_config(parser, default="ulx3s-85f")
+
+
+def _train(options) -> None:
+    check_writable(options.output, options.float, options.json)
+    try:
+        from penstock.gold import train
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise PenstockError(
+            "train: needs PyTorch, which is not installed: pip install 'penstock[train]'"
+        ) from None
+    from penstock import display
+
+    epochs = train.DIGITS_EPOCHS if options.epochs is None else options.epochs
+    result = train.train_digits(
+        options.output, checkpoint=options.float, epochs=epochs, seed=options.seed
+    )
+    facts = {
+        "float accuracy": f"{result['float_accuracy']:.2%} of {result['images']} held-out images",
+        "integer accuracy": f"{result['integer_accuracy']:.2%}",
+        "MAC reduction": f"{result['mac_reduction']:.3f}x",
+        "network": options.output,
+    }
+    display.console().print(display.fact_table("Trained and quantized", facts))
+    write_json(options.json, result)
+
+
+def _compile(options) -> None:
+    from penstock import display
+    from penstock.compiler import compile_network, report
+    from penstock.program import save_program
+
+    config = preset(options.config)
+    program = compile_network(_network(options.network), config)
+    save_program(program, options.output)
+    console = display.console()
+    console.print(display.program_table(program, report(program)))
+    words = program.header["length"]
+    console.print(f"{options.output}: {words:,} words of 64 bits", highlight=False)
+
+
+def _network(name: str) -> Network:
+    return load_network(SHIPPED_NETWORK if name == DIGITS else name)
+
+
+def _verilog(options) -> None:
+    config = preset(options.config)
+    if options.target is not None:
+        config = dataclasses.replace(config, target=options.target)
+    check_writable(options.output)
+    from penstock.hw.verilog import core_verilog
+
+    with progress("generating Verilog"):
+        text = core_verilog(config)
+    write_whole(options.output, text.encode())
+    print(f"{options.output}: top module penstock, {text.count(chr(10)):,} lines")
+
+
+def _simulate(options) -> int:
+    from penstock import display
+    from penstock.report import DENSE, GATED, SUFFIX, measure
+
+    gating = DENSE if options.gating == "off" else GATED
+    program, images, runs = _run(options, [gating])
+    console = display.console()
+    if _stopped(program, runs):
+        return DIFFER
+    figures = measure(program, images, runs)
+    console.print(display.layer_table(figures))
+    console.print(display.counter_table(figures[f"counters_{SUFFIX[gating]}"]))
+    console.print(display.fact_table(_subject(figures), display.figure_facts(figures)))
+    write_json(options.json, figures)
+    return 0
+
+
+def _compare(options) -> int:
+    from penstock import display
+    from penstock.report import DENSE, GATED, compare_runs, comparison_figures, measure
+
+    ways = {None: [GATED, DENSE], "on": [GATED], "off": [DENSE]}[options.gating]
+    if options.wave and len(ways) > 1:
+        raise PenstockError("--wave: needs --gating on or off, one run to record")
+    program, images, runs = _run(options, ways)
+    console = display.console()
+    if _stopped(program, runs):
+        return DIFFER
+    comparisons = compare_runs(program, images, runs)
+    figures = measure(program, images, runs) | comparison_figures(comparisons)
+    console.print(display.comparison_table(comparisons))
+    console.print(display.fact_table(_subject(figures), display.figure_facts(figures)))
+    display.show_verdict(console, program, comparisons, figures)
+    write_json(options.json, figures)
+    return DIFFER if figures["mismatches"] else 0
+
+
+def _subject(figures: dict) -> str:
+    return f"{figures['network']} on {figures['config']}, {figures['images']} images"
+
+
+def _run(options, ways: list[bool]) -> tuple[Program, np.ndarray, dict[bool, Run]]:
+    """(program, images, runs by whether gating is on) of a command's options."""
+    from penstock.images import choose_images
+    from penstock.program import load_program
+
+    config = preset(options.config) if options.config else None
+    program = load_program(options.program, config)
+    images = choose_images(program.network, options.input, options.images, options.seed)
+    check_writable(options.json, options.wave)
+    from penstock.simulation import run_program
+
+    wave = Path(options.wave) if options.wave else None
+    return program, images, run_program(program, images, ways, seed=options.seed, wave=wave)
+
+
+def _stopped(program: Program, runs: dict[bool, Run]) -> bool:
+    """Whether a run ended with an error, which is then printed."""
+    from penstock.report import failures
+
+    lines = failures(program, runs)
+    for line in lines:
+        print(f"penstock: {line}", file=sys.stderr)
+    return bool(lines)
+
+
+def _bench(options) -> int:
+    from penstock import bench, display
+
+    config = preset(options.config)
+    check_writable(options.json)
+    with progress(f"measuring gated layers on {config.name}"):
+        result = bench.gating(config, options.seed)
+    display.console().print(display.bench_table(result))
+    write_json(options.json, result)
+    return DIFFER if any(row["mismatches"] for row in result["rows"]) else 0
+
+
+def _demo(options) -> int:
+    from penstock.demo import run_demo
+
+    figures = run_demo(
+        load_network(SHIPPED_NETWORK),
+        preset(options.config),
+        count=options.images,
+        output=Path(options.output),
+        seed=options.seed,
+    )
+    return DIFFER if figures["mismatches"] else 0

@@ -1,0 +1,167 @@
+"""What runs on the simulated core measured: one dict for `simulate`, `compare` and `demo`.
+
+Cycles and MACs are averages per image; docs/command_line.md defines efficiency and utilization.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from penstock.cycles import estimate
+from penstock.gold import runner as gold
+from penstock.network import Classifier
+from penstock.program import Program
+from penstock.registers import Code
+
+if TYPE_CHECKING:  # cocotb and Amaranth are slow to import
+    from penstock.sim.simulate import Comparison, Run
+
+GATED, DENSE = True, False
+SUFFIX = {GATED: "gated", DENSE: "dense"}
+"""Whether the gates are on -> how the names of its figures end."""
+
+
+def measure(program: Program, images: np.ndarray, runs: Mapping[bool, Run]) -> dict:
+    """The figures of runs of one program on images (N, C, H, W), by whether gating was on.
+
+    Fields that need the run that is missing are left out. A run that stopped with an error has no
+    figures: give only those whose code is OK.
+    """
+    golden = gold.run(program.network, images)
+    multipliers = program.config.multipliers
+    macs = {GATED: float(golden.macs_executed.mean()), DENSE: float(golden.macs_dense)}
+    figures = {
+        "config": program.config.name,
+        "network": program.network.name,
+        "images": len(images),
+        "multipliers": multipliers,
+        "macs_dense": golden.macs_dense,
+        "macs_executed": macs[GATED],
+        "mac_reduction": golden.mac_reduction,
+        "mac_reduction_range": _range(golden.macs_dense / golden.macs_executed),
+        "density_range": _range(densities(golden)),
+    }
+    cycles = {gating: run.cycles / len(images) for gating, run in runs.items()}
+    for gating in cycles:
+        figures[f"cycles_{SUFFIX[gating]}"] = cycles[gating]
+        name = "utilization" if gating else "utilization_dense"
+        figures[name] = macs[gating] / (cycles[gating] * multipliers)
+        figures[f"counters_{SUFFIX[gating]}"] = runs[gating].counters
+    if len(runs) == 2:
+        figures["speedup"] = cycles[DENSE] / cycles[GATED]
+        figures["efficiency"] = figures["speedup"] / figures["mac_reduction"]
+    figures["simulation_speed"] = _speed(runs)
+    figures["layers"] = _layers(program, golden, runs)
+    return figures
+
+
+def densities(golden: gold.Result) -> np.ndarray:
+    """(N,) share of the gated outputs of each image that take the conditional path; 0 without."""
+    taken = [made.sum(axis=(1, 2, 3)) for made in golden.decisions.values()]
+    outputs = sum(made[0].size for made in golden.decisions.values())
+    return np.sum(taken, axis=0) / outputs if outputs else np.zeros(len(golden.output))
+
+
+def _range(values: np.ndarray) -> list[float]:
+    return [float(values.min()), float(values.max())]
+
+
+def _speed(runs: Mapping[bool, Run]) -> float:
+    """Simulated cycles per second of wall time, all runs together."""
+    seconds = sum(run.cycles / run.speed for run in runs.values() if run.speed)
+    return sum(run.cycles for run in runs.values()) / seconds if seconds else 0.0
+
+
+def _layers(program: Program, golden: gold.Result, runs: Mapping[bool, Run]) -> list[dict]:
+    """One entry for each layer of the program: cycles from first base fetch to last write."""
+    modelled = {gating: _modelled(program, golden, gating) for gating in runs}
+    layers = []
+    for index, names in enumerate(program.layer_names):
+        decisions = golden.decisions.get(names[0])
+        entry = {
+            "names": list(names),
+            "macs_dense": sum(golden.layer_macs_dense[name] for name in names),
+            "macs_executed": float(sum(golden.layer_macs_executed[name].mean() for name in names)),
+            "density": None if decisions is None else float(decisions.mean()),
+        }
+        for gating, run in runs.items():
+            measured = run.layer_cycles[:, index]
+            model = modelled[gating][:, index]
+            entry[f"cycles_{SUFFIX[gating]}"] = float(measured.mean())
+            entry[f"model_{SUFFIX[gating]}"] = float(model.mean())
+            entry[f"model_error_{SUFFIX[gating]}"] = float(model.sum() / measured.sum() - 1)
+        layers.append(entry)
+    return layers
+
+
+def _modelled(program: Program, golden: gold.Result, gating: bool) -> np.ndarray:
+    """(N, layers) cycles of the cycle model; with gating off every image takes the same."""
+    count = len(golden.output)
+    decisions = [{name: made[i] for name, made in golden.decisions.items()} for i in range(count)]
+    if not gating:
+        decisions = decisions[:1]
+    estimates = [estimate(program, each, gating) for each in decisions]
+    cycles = np.array([[layer.running for layer in each.layers] for each in estimates])
+    return np.broadcast_to(cycles, (count, cycles.shape[1]))
+
+
+def compare_runs(
+    program: Program, images: np.ndarray, runs: Mapping[bool, Run]
+) -> dict[bool, list[Comparison]]:
+    """Each run against the golden model, by whether gating was on; see penstock.sim.simulate."""
+    from penstock.sim.simulate import compare
+
+    return {gating: compare(run, program, images, gating) for gating, run in runs.items()}
+
+
+def comparison_figures(comparisons: Mapping[bool, list[Comparison]]) -> dict:
+    """``mismatches`` and ``compared`` values of all tensors, counters and writes together."""
+    each = [comparison for made in comparisons.values() for comparison in made]
+    return {
+        "mismatches": sum(comparison.mismatches for comparison in each),
+        "compared": sum(comparison.elements for comparison in each),
+    }
+
+
+def failures(program: Program, runs: Mapping[bool, Run]) -> list[str]:
+    """One line for each run that the core ended with an error."""
+    return [
+        f"the core stopped with {run.code.name} (gating {'on' if gating else 'off'}), "
+        f"layer {_layer_name(program, run.counters['LAYER'])}, after {run.cycles:,} cycles"
+        for gating, run in runs.items()
+        if run.code != Code.OK
+    ]
+
+
+def _layer_name(program: Program, index: int) -> str:
+    names = program.layer_names
+    return "+".join(names[index]) if index < len(names) else str(index)
+
+
+def first_difference(
+    program: Program, comparisons: Mapping[bool, list[Comparison]]
+) -> tuple[bool, str] | None:
+    """(gating, sentence) of the first difference in the order of layers; None where all agree."""
+    for gating, made in comparisons.items():
+        for comparison in made:
+            if comparison.mismatches:
+                return gating, _difference(program, comparison)
+    return None
+
+
+def _difference(program: Program, comparison: Comparison) -> str:
+    known = program.network.shapes()
+    if comparison.first is None:
+        return f"{comparison.layer}: the hardware wrote no such tensor"
+    image, channel, y, x, hardware, golden = comparison.first
+    values = f"hardware {hardware}, golden {golden}"
+    if comparison.layer not in known:
+        return f"{comparison.layer}: {values}"
+    if isinstance(program.network.layers[-1], Classifier) and (
+        comparison.layer == program.network.layers[-1].name
+    ):
+        return f"layer {comparison.layer}, image {image}, class {channel}: {values}"
+    return f"layer {comparison.layer}, image {image}, channel {channel}, pixel ({y}, {x}): {values}"
