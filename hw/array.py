@@ -22,9 +22,10 @@ def sum_latency(cfg: Config) -> int:
 class ChannelGatingArray(wiring.Component):
     """``sums[row] = start + sum over the steps of a group, sum over lanes of operand * weight``.
 
-    ``start`` is 0 for a base group, the row's stored partial sum for a conditional group. One step per cycle,
-    groups without a gap. ``first``, ``conditional`` and ``stored`` belong to the step whose operands came
-    `sum_latency` cycles before; its sum stands in ``sums`` one cycle later. No backpressure.
+    ``start`` is 0 for a base group, the row's stored partial sum for a conditional group. One step
+    per cycle, groups without a gap. ``first``, ``conditional`` and ``stored`` belong to the step
+    whose operands came `sum_latency` cycles before; its sum stands in ``sums`` one cycle later. No
+    backpressure.
     """
 
     def __init__(self, cfg: Config):

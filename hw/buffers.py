@@ -23,11 +23,12 @@ def bank_write_layout(cfg: Config) -> data.StructLayout:
 
 
 class ActivationBuffers(wiring.Component):
-    """Nine words for each array row from the layer's input buffer, one residual word each from the other.
+    """Nine words for each array row from the layer's input buffer, one residual word each from the
+    other.
 
-    ``words[row][bank] = input_buffer[bank][address[row][bank]]``; one window and one residual per array row and
-    cycle, latencies 4 and 5 cycles. Writes reach both buffers at once, one word a bank and cycle, one
-    cycle after ``write``. No backpressure.
+    ``words[row][bank] = input_buffer[bank][address[row][bank]]``; one window and one residual per
+    array row and cycle, latencies 4 and 5 cycles. Writes reach both buffers at once, one word a
+    bank and cycle, one cycle after ``write``. No backpressure.
     """
 
     def __init__(self, cfg: Config):

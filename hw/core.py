@@ -19,8 +19,8 @@ from penstock.hw.weight_loader import WeightLoader
 class Core(wiring.Component):
     """Runs programs (penstock.program) on images in memory; registers as in penstock.registers.
 
-    ``interrupt`` is high from the end of a command until the next accepted one. Each memory stream keeps to
-    valid/ready; one clock, synchronous reset.
+    ``interrupt`` is high from the end of a command until the next accepted one. Each memory stream
+    keeps to valid/ready; one clock, synchronous reset.
     """
 
     def __init__(self, cfg: Config):

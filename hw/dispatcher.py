@@ -22,12 +22,14 @@ TABLE_LATENCY = 2
 
 
 class Dispatcher(wiring.Component):
-    """Turns a layer into steps: ``conditional`` groups from the task queue first, base groups otherwise.
+    """Turns a layer into steps: ``conditional`` groups from the task queue first, base groups
+    otherwise.
 
-    One step per cycle with no gap between groups or channels, except 4 cycles when the input group changes.
-    The outputs are registered and take no backpressure: a group starts only with a write credit in
-    hand (a place in the write queue for its results) and, if it will be judged, a queue credit (a place in
-    the task queue for its tasks). A fused pooling limits the output channels that are open at once.
+    One step per cycle with no gap between groups or channels, except 4 cycles when the input group
+    changes. The outputs are registered and take no backpressure: a group starts only with a write
+    credit in hand (a place in the write queue for its results) and, if it will be judged, a queue
+    credit (a place in the task queue for its tasks). A fused pooling limits the output channels
+    that are open at once.
     """
 
     def __init__(self, cfg: Config):
@@ -228,7 +230,7 @@ class Dispatcher(wiring.Component):
 
 
 class Segment:
-    """Walks the channel words of a run of steps; conditional runs jump once, over the base words."""
+    """Walks the channel words of a run of steps; conditional runs jump over the base words."""
 
     def __init__(self):
         self.before = Signal(STEP_BITS)  # steps up to the jump, 0: none

@@ -81,9 +81,10 @@ def _item_layout(cfg: Config) -> data.StructLayout:
 class Engine(wiring.Component):
     """Computes layers: windows from one activation buffer, results into a buffer or to ``word``.
 
-    ``fetch`` reads layer ``fetch_index`` into ``next`` while another one runs; when ``ready``, ``swap`` makes it the running layer, which
-    begins at once. ``done`` is high when no layer runs and every result is written. At most one
-    step (rows x lanes multiplications) a cycle; the pipeline behind the dispatcher never stalls, about 45 cycles from a step to its write.
+    ``fetch`` reads layer ``fetch_index`` into ``next`` while another one runs; when ``ready``,
+    ``swap`` makes it the running layer, which begins at once. ``done`` is high when no layer runs
+    and every result is written. At most one step (rows x lanes multiplications) a cycle; the
+    pipeline behind the dispatcher never stalls, about 45 cycles from a step to its write.
     """
 
     def __init__(self, cfg: Config):

@@ -6,7 +6,6 @@ from amaranth.lib.wiring import In, Out
 
 from penstock.config import Config
 
-
 LATENCY = 1
 """Cycles from partial sums to the verdict."""
 

@@ -16,8 +16,9 @@ READ_LATENCY = RAM_LATENCY + 1
 class InFlight(wiring.Component):
     """Keeps each group's tag while its windows pass the array: first in, first out.
 
-    ``push`` with the group's first step; ``pull`` 3 cycles before the first sum, after which ``head`` is the tag
-    until the next group's first sum. One group per cycle; at most `write_groups` groups, see Dispatcher.
+    ``push`` with the group's first step; ``pull`` 3 cycles before the first sum, after which
+    ``head`` is the tag until the next group's first sum. One group per cycle; at most
+    `write_groups` groups, see Dispatcher.
     """
 
     def __init__(self, cfg: Config):

@@ -112,8 +112,9 @@ class LayerFetch(wiring.Component):
 class PixelTables(wiring.Component):
     """Row and column records of the pixels that the array rows work on: ``row[i] = ROW[y[i]]``.
 
-    One lookup per array row and cycle, latency 2 cycles. Two halves: ``half`` is read while the other is
-    written for the next layer. ``fields`` are the part of both records that this copy holds.
+    One lookup per array row and cycle, latency 2 cycles. Two halves: ``half`` is read while the
+    other is written for the next layer. ``fields`` are the part of both records that this copy
+    holds.
     """
 
     def __init__(self, cfg: Config, *, output: bool):
@@ -166,7 +167,7 @@ def _slice(record, names: tuple[str, ...]) -> tuple[slice, data.StructLayout]:
 
 
 class GroupTable(wiring.Component):
-    """GROUP records of the running layer: ``entry = GROUP[address]``, latency 2 cycles; two halves."""
+    """GROUP records of the running layer: ``entry = GROUP[address]``, latency 2 cycles; 2 halves."""
 
     def __init__(self, cfg: Config):
         self.cfg = cfg

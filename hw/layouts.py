@@ -42,7 +42,7 @@ def memory_signature() -> Signature:
 
 
 def register_signature() -> Signature:
-    """Register port: a write each cycle that ``write`` is high; ``read_data`` one cycle after ``address``."""
+    """Register port: writes while ``write`` is high; ``read_data`` one cycle after ``address``."""
     return Signature(
         {
             "address": Out(8),

@@ -11,8 +11,8 @@ LATENCY = 3
 class Multipliers(wiring.Component):
     """``product[i] = left[i] * right[i]``, signed and exact.
 
-    One vector per cycle, latency 3 cycles, no backpressure. On ECP5 each product is one MULT18X18D with
-    its own input and output registers; elsewhere a behavioural twin with the same registers.
+    One vector per cycle, latency 3 cycles, no backpressure. On ECP5 each product is one MULT18X18D
+    with its own input and output registers; elsewhere a behavioural twin with the same registers.
     """
 
     def __init__(self, *, count: int, left_bits: int, right_bits: int, target: str):

@@ -4,7 +4,7 @@ from amaranth.hdl import Module, Mux, Signal, Value
 
 
 def delay(m: Module, value, cycles: int, *, name: str, control: bool = False):
-    """The value ``cycles`` clocks later; ``control`` bits start at 0 after reset, data do not care."""
+    """The value ``cycles`` clocks later; ``control`` bits are 0 after reset, data unknown."""
     for stage in range(cycles):
         register = Signal.like(value, name=f"{name}_{stage + 1}", reset_less=not control)
         m.d.sync += Value.cast(register).eq(Value.cast(value))

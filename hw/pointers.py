@@ -16,10 +16,12 @@ LATENCY = RAM_LATENCY + 2
 
 
 class ResultPointers(wiring.Component):
-    """Bank and address of the output and of the residual of each row's pixel (docs/architecture.md).
+    """Bank and address of the output and of the residual of each row's pixel
+    (docs/architecture.md).
 
-    ``u = (y%3 + a) % 3``, ``v = (n%3 + b) % 3``, ``address = channel address + cell``. One group per cycle,
-    latency 4 cycles; ``parameter`` belongs to the pixels of 2 cycles before. No backpressure.
+    ``u = (y%3 + a) % 3``, ``v = (n%3 + b) % 3``, ``address = channel address + cell``. One group
+    per cycle, latency 4 cycles; ``parameter`` belongs to the pixels of 2 cycles before. No
+    backpressure.
     """
 
     def __init__(self, cfg: Config):

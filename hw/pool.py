@@ -34,8 +34,9 @@ def pooled_layout(cfg: Config) -> data.StructLayout:
 class GlobalAveragePool(wiring.Component):
     """``sum over the pixels of a channel``, exact; the mean is one more requantization of it.
 
-    Takes a group per cycle; up to `pool_channels` channels may be open at once, in any interleaving. Sums leave in the
-    order of the channels; ``o`` takes backpressure, ``i`` does not.
+    Takes a group per cycle; up to `pool_channels` channels may be open at once, in any
+    interleaving. Sums leave in the order of the channels; ``o`` takes backpressure, ``i`` does
+    not.
     """
 
     def __init__(self, cfg: Config):

@@ -1,4 +1,4 @@
-"""The one module through which every large memory is made, so that a target can give its primitive."""
+"""The one module that makes the large memories, so that a target can give its primitive."""
 
 from amaranth.hdl import Module, Signal, unsigned
 from amaranth.lib import wiring
@@ -13,10 +13,10 @@ LATENCY = 2
 class Ram(wiring.Component):
     """A memory with one write port and one read port: ``read_data = memory[read_address]``.
 
-    One read and one write per cycle, read latency 2 cycles (the memory's own register and an output
-    register), no backpressure. Nobody may rely on what is read from an address in the cycle in which it
-    is written: the memory then needs no collision logic. ``style`` is "block", or "distributed" for
-    small memories that a target should build from logic.
+    One read and one write per cycle, read latency 2 cycles (the memory's own register and an
+    output register), no backpressure. Nobody may rely on what is read from an address in the cycle
+    in which it is written: the memory then needs no collision logic. ``style`` is "block", or
+    "distributed" for small memories that a target should build from logic.
     """
 
     def __init__(

@@ -25,12 +25,14 @@ def scale_layout() -> data.StructLayout:
 
 
 class Requantizer(wiring.Component):
-    """``value = sat((sum*M + B + r*Mr + 2^(S-1)) >> S)``, round half up; one row of results per cycle.
+    """``value = sat((sum*M + B + r*Mr + 2^(S-1)) >> S)``, round half up; one row of results per
+    cycle.
 
-    With ``relu_before_add`` the first two terms are clipped at 0. ``word`` is the unrounded, unshifted sum of the
-    terms, 32 bits (classifier: M = 1). Sums, M, B and ``pooled`` (take the pooling's
-    constants) come together, the residual 2 cycles later; latency 10 cycles from the sums. No backpressure.
-    Three multipliers per row: the sum is split into 17 low bits and the rest.
+    With ``relu_before_add`` the first two terms are clipped at 0. ``word`` is the unrounded,
+    unshifted sum of the terms, 32 bits (classifier: M = 1). Sums, M, B and ``pooled`` (take the
+    pooling's constants) come together, the residual 2 cycles later; latency 10 cycles from the
+    sums. No backpressure. Three multipliers per row: the sum is split into 17 low bits and the
+    rest.
     """
 
     def __init__(self, cfg: Config):

@@ -10,11 +10,13 @@ from penstock.program import DESCRIPTOR
 
 
 class Sequencer(wiring.Component):
-    """Starts each layer when its descriptor, weights and input are there, and what can be loaded meanwhile.
+    """Starts each layer when its descriptor, weights and input are there, and what can be loaded
+    meanwhile.
 
-    While layer k runs, layer k+1's descriptor and tables are fetched and, with streamed weights, its weights
-    loaded; the next image is loaded from the first layer on that leaves its place free. A layer starts
-    3 cycles after the one before is done. ``run_done`` comes when the last output is in memory. ``layer`` counts from 0; ``image`` is the number of images finished.
+    While layer k runs, layer k+1's descriptor and tables are fetched and, with streamed weights,
+    its weights loaded; the next image is loaded from the first layer on that leaves its place
+    free. A layer starts 3 cycles after the one before is done. ``run_done`` comes when the last
+    output is in memory. ``layer`` counts from 0; ``image`` is the number of images finished.
     """
 
     def __init__(self, cfg: Config):

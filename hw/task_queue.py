@@ -29,9 +29,10 @@ def verdict_layout(cfg: Config) -> data.StructLayout:
 class TaskQueue(wiring.Component):
     """Collects kept outputs of one output channel into groups of `rows` tasks, in order.
 
-    Takes a verdict per cycle; a full group is pushed as soon as there is one, a partial group when its channel closes.
-    At most one push per cycle, `queue_groups` groups long. ``i`` takes no backpressure: each verdict needs a
-    credit (see Dispatcher), given back by ``judged``; ``pushed`` takes up a place, ``o`` frees it.
+    Takes a verdict per cycle; a full group is pushed as soon as there is one, a partial group when
+    its channel closes. At most one push per cycle, `queue_groups` groups long. ``i`` takes no
+    backpressure: each verdict needs a credit (see Dispatcher), given back by ``judged``;
+    ``pushed`` takes up a place, ``o`` frees it.
     """
 
     def __init__(self, cfg: Config):

@@ -5,8 +5,8 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from penstock.config import BANKS, TAPS, Config
-from penstock.hw.layouts import ADDRESS_BITS, PIXEL_BITS, record_layout, step_layout
 from penstock.hw.layer_fetch import PixelTables, table_write_layout
+from penstock.hw.layouts import ADDRESS_BITS, PIXEL_BITS, record_layout, step_layout
 from penstock.hw.pipeline import add3, delay, select, sub3
 from penstock.hw.ram import LATENCY as RAM_LATENCY
 from penstock.program import DESCRIPTOR
@@ -32,8 +32,9 @@ def alignment_layout() -> data.StructLayout:
 class WindowAddress(wiring.Component):
     """Bank addresses of one step's windows, one window for each array row.
 
-    ``address[row][3*u + v]`` and how to align the words, for the pixel (y, x) of each row and the channel word of the
-    step; the equations stand in docs/architecture.md. One step per cycle, latency 6 cycles, no backpressure.
+    ``address[row][3*u + v]`` and how to align the words, for the pixel (y, x) of each row and the
+    channel word of the step; the equations stand in docs/architecture.md. One step per cycle,
+    latency 6 cycles, no backpressure.
     """
 
     def __init__(self, cfg: Config):
@@ -139,8 +140,8 @@ class WindowAddress(wiring.Component):
 class WindowAlign(wiring.Component):
     """Brings the nine words of each row's window into tap order: lane = (3*i + j)*w + channel.
 
-    Padding becomes 0; activations become signed by one more bit. One window per array row and cycle,
-    latency 2 cycles from ``words``, with ``alignment`` at the same time; no backpressure.
+    Padding becomes 0; activations become signed by one more bit. One window per array row and
+    cycle, latency 2 cycles from ``words``, with ``alignment`` at the same time; no backpressure.
     """
 
     def __init__(self, cfg: Config):

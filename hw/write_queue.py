@@ -7,17 +7,18 @@ from amaranth.lib.wiring import In, Out
 
 from penstock.config import BANKS, Config
 from penstock.hw.buffers import bank_write_layout
-from penstock.hw.output_writer import raw_result_layout
 from penstock.hw.layouts import bank_pointer_layout, bank_word_layout, result_layout
+from penstock.hw.output_writer import raw_result_layout
 
 
 class WriteQueue(wiring.Component):
     """Writes each group of results into an activation buffer, or a classifier's word to memory.
 
-    A group leaves in one cycle when its results lie in distinct banks; otherwise the first result of each bank goes
-    first, the others one bank write a cycle later. A result waits while its word is read as a residual. Words of
-    the next image (``load``) fill the banks that are free. ``i`` takes no backpressure: each group needs
-    a credit (see Dispatcher), given back by ``written``; ``word`` and ``load`` are ordinary streams.
+    A group leaves in one cycle when its results lie in distinct banks; otherwise the first result
+    of each bank goes first, the others one bank write a cycle later. A result waits while its word
+    is read as a residual. Words of the next image (``load``) fill the banks that are free. ``i``
+    takes no backpressure: each group needs a credit (see Dispatcher), given back by ``written``;
+    ``word`` and ``load`` are ordinary streams.
     """
 
     def __init__(self, cfg: Config):

@@ -26,9 +26,9 @@ def single_layer(
 ) -> tuple[Network, np.ndarray]:
     """A gated 3x3 layer of ``channels`` to ``channels`` on a random ``size`` x ``size`` image.
 
-    Each channel's threshold lets a binomial number of its outputs on that image take the conditional
-    path, ``density`` of them on average; none at 0 and all at 1. Returns the network and images (1,
-    channels, size, size) uint8.
+    Each channel's threshold lets a binomial number of its outputs on that image take the
+    conditional path, ``density`` of them on average; none at 0 and all at 1. Returns the network
+    and images (1, channels, size, size) uint8.
     """
     images = rng.integers(0, 256, (1, channels, size, size), dtype=np.uint8)
     weights = rng.integers(-127, 128, (channels, channels, 3, 3), dtype=np.int8)
@@ -68,9 +68,10 @@ def _thresholds(psum: np.ndarray, density: float, rng: np.random.Generator) -> n
 def gating(config: Config, seed: int = 0) -> dict:
     """Measure each layer at each density in the RTL, gating on and off.
 
-    Cycles run from the layer's first base fetch to its last write, input and weights on chip. ``ratio`` =
-    cycles / (executed MACs / multipliers); ``model_*`` are the cycle model's figures. Every output is compared with
-    the golden model: ``mismatches``. Raises PenstockError where a layer does not fit the configuration.
+    Cycles run from the layer's first base fetch to its last write, input and weights on chip.
+    ``ratio`` = cycles / (executed MACs / multipliers); ``model_*`` are the cycle model's figures.
+    Every output is compared with the golden model: ``mismatches``. Raises PenstockError where a
+    layer does not fit the configuration.
     """
     from penstock.sim.simulate import Job, compare, simulate_many
 

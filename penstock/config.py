@@ -1,4 +1,4 @@
-"""The configuration of one accelerator: every size of the hardware, checked once, and the presets."""
+"""The configuration of one accelerator: every size of the hardware, and the presets."""
 
 import dataclasses
 import json
@@ -104,7 +104,7 @@ class Config:
 
     @property
     def hash(self) -> int:
-        """32 bits that a program and its hardware must share: CRC-32 of the sizes, name left out."""
+        """32 bits that a program and its hardware must share: CRC-32 of the sizes."""
         sizes = dataclasses.asdict(self)
         del sizes["name"], sizes["target"]
         return zlib.crc32(json.dumps(sizes, sort_keys=True).encode())

@@ -1,8 +1,8 @@
 """A quantized network: what gold/ computes, the compiler lowers and a network file holds.
 
-A network file is one safetensors file. Its metadata has one key, ``penstock``, whose JSON describes the
-layers in order; the tensors are ``<layer>.weights`` (int8), ``<layer>.thresholds`` (int32),
-``<layer>.multipliers`` (int16) and ``<layer>.bias`` (int64).
+A network file is one safetensors file. Its metadata has one key, ``penstock``, whose JSON
+describes the layers in order; the tensors are ``<layer>.weights`` (int8), ``<layer>.thresholds``
+(int32), ``<layer>.multipliers`` (int16) and ``<layer>.bias`` (int64).
 """
 
 import json
@@ -45,7 +45,7 @@ class Residual:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Convolution:
-    """A plain or channel-gated convolution with requantization; see gold/convolution.py for the equations."""
+    """A plain or channel-gated convolution with requantization; equations: gold/convolution.py."""
 
     name: str
     source: str
@@ -182,7 +182,8 @@ def _spatial(
         for index, side in enumerate(layer.padding)
     ):
         raise PenstockError(
-            f"layer {layer.name}: padding must be four sizes below the kernel, not {layer.padding!r}"
+            f"layer {layer.name}: padding must be four sizes below the kernel, "
+            f"not {layer.padding!r}"
         )
     top, left, bottom, right = layer.padding
     height = output_size(source.height, kernel[0], layer.stride, top, bottom)
@@ -209,8 +210,8 @@ def _check_convolution(layer: Convolution, shapes: dict[str, Shape]) -> Shape:
     _within(layer, "groups", 1, min(out_channels, source.channels))
     if out_channels % layer.groups or source.channels % layer.groups:
         raise PenstockError(
-            f"layer {layer.name}: groups must divide the {source.channels} input and {out_channels} "
-            f"output channels, not {layer.groups}"
+            f"layer {layer.name}: groups must divide the {source.channels} input and "
+            f"{out_channels} output channels, not {layer.groups}"
         )
     if layer.thresholds is not None:
         _array(layer, "thresholds", np.int32, (out_channels,))
@@ -238,13 +239,13 @@ def _check_residual(layer: Convolution, shape: Shape, shapes: dict[str, Shape]):
     covered = (-(-source.height // residual.stride), -(-source.width // residual.stride))
     if covered != (shape.height, shape.width):
         raise PenstockError(
-            f"layer {layer.name}: residual must be {shape.height}x{shape.width} pixels, not {covered[0]}x"
-            f"{covered[1]}"
+            f"layer {layer.name}: residual must be {shape.height}x{shape.width} pixels, "
+            f"not {covered[0]}x{covered[1]}"
         )
     if source.channels > shape.channels or (shape.channels - source.channels) % 2:
         raise PenstockError(
-            f"layer {layer.name}: residual must have {shape.channels} channels or an even number fewer, "
-            f"not {source.channels}"
+            f"layer {layer.name}: residual must have {shape.channels} channels or an even number "
+            f"fewer, not {source.channels}"
         )
 
 
@@ -311,7 +312,7 @@ def load_network(path: str | os.PathLike) -> Network:
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - the file is no mapping
     except FileNotFoundError:
         raise PenstockError(f"network {path}: no such file") from None
     except (SafetensorError, OSError) as error:
@@ -353,7 +354,7 @@ def _load_layer(entry: dict, tensors: dict[str, np.ndarray]) -> Layer:
 
 
 def write_whole(path: str | os.PathLike, content: bytes):
-    """Write a file that appears whole or not at all. Raises PenstockError where it cannot be written."""
+    """Write a file that appears whole or not at all. Raises PenstockError where that fails."""
     path = Path(path)
     partial = path.with_name(path.name + ".partial")
     try:

@@ -7,9 +7,9 @@ A program is a sequence of 64-bit little-endian words in four sections::
     parameters   one PARAMETER record per output channel of each layer
     weights      one weight word of `lanes` bytes per step, each padded to whole 64-bit words
 
-Records list their fields from bit 0 of their first word upward. Behind the program, beyond the header's
-length, its file carries the network and the configuration that it was compiled from; hardware never
-reads that.
+Records list their fields from bit 0 of their first word upward. Behind the program, beyond the
+header's length, its file carries the network and the configuration that it was compiled from;
+hardware never reads that.
 """
 
 import dataclasses
@@ -256,8 +256,9 @@ RECORDS = (HEADER, DESCRIPTOR, ROW, COLUMN, GROUP, PARAMETER)
 class Program:
     """A compiled network. Every record is a dict by field name; see RECORDS.
 
-    ``layer_names[i]`` are the network's layers that program layer i computes, in order: a convolution
-    alone, a convolution and the global pooling fused behind it, a pooling, or the classifier.
+    ``layer_names[i]`` are the network's layers that program layer i computes, in order: a
+    convolution alone, a convolution and the global pooling fused behind it, a pooling, or the
+    classifier.
     """
 
     config: Config
@@ -378,7 +379,8 @@ def _read_trailer(path, trailer: bytes):
             return config, tuple(map(tuple, description["layer_names"])), load_network(network)
     except (ValueError, KeyError, TypeError) as error:
         raise PenstockError(
-            f"program {path}: must carry its network and configuration: truncated ({type(error).__name__})"
+            f"program {path}: must carry its network and configuration: truncated "
+            f"({type(error).__name__})"
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""The register map, commands and status codes: one table for hardware, drivers and documentation."""
+"""The register map, commands and status codes: one table for hardware, drivers and docs."""
 
 from dataclasses import dataclass
 from enum import IntEnum
@@ -51,9 +51,8 @@ _DESCRIPTIONS = (
     ("IDENTITY", "ro", "0x504E5354, 'PNST'"),
     ("VERSION", "ro", "program format version in bits 15:0"),
     ("CONFIG", "ro", "configuration hash"),
-    ("COMMAND", "wo", "1 LOAD, 2 START, 3 ABORT; ignored while busy, except ABORT: see REFUSED"),
-    ("STATUS", "ro", "bits 7:0 code of the last command, 11:8 state, 12 done, 13 program loaded, "
-     "14 a command was refused since the last accepted one"),
+    ("COMMAND", "wo", "1 LOAD, 2 START, 3 ABORT; refused while busy, except ABORT"),
+    ("STATUS", "ro", "bits 7:0 code, 11:8 state, 12 done, 13 program loaded, 14 command refused"),
     ("PROGRAM", "rw", "byte address of the program, 8-byte aligned"),
     ("INPUT", "rw", "byte address of the first image"),
     ("INPUT_STRIDE", "rw", "bytes from one image to the next"),

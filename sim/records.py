@@ -161,7 +161,7 @@ class _Observer:
         return not self.errors
 
     def _window(self, layer: int, image: int) -> slice:
-        """Writes from the layer's first step to its last write; the next image may come behind it."""
+        """Writes from the layer's first step to its last write; the next image may follow."""
         index = image * self.layers + layer
         begin, end = self.starts["cycle"][index], self.dones["cycle"][index]
         return slice(

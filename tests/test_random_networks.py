@@ -13,7 +13,7 @@ BATCHES = [
     *(("icebreaker", seed, 20) for seed in range(3)),
     *(("ulx3s-85f", seed, 24) for seed in range(3)),
 ]
-"""(preset, seed, networks): 228 networks; those of one batch run one after the other without reset."""
+"""(preset, seed, networks); those of one batch run one after the other without reset."""
 
 
 def random_job(rng: np.random.Generator, config: Config) -> Job:
