@@ -167,7 +167,7 @@ def _slice(record, names: tuple[str, ...]) -> tuple[slice, data.StructLayout]:
 
 
 class GroupTable(wiring.Component):
-    """GROUP records of the running layer: ``entry = GROUP[address]``, latency 2 cycles; 2 halves."""
+    """GROUP records of the layer: ``entry = GROUP[address]``, latency 2 cycles, two halves."""
 
     def __init__(self, cfg: Config):
         self.cfg = cfg

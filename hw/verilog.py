@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 from amaranth.back import verilog
 from amaranth.hdl import Fragment, Signal, Value
@@ -54,7 +55,18 @@ def to_verilog(component: wiring.Component, name: str) -> str:
         emit_src=False,
         strip_internal_attrs=True,
     )
-    return text
+    return _ZEROED.sub(_zero_in_simulation, text)
+
+
+_ZEROED = re.compile(r"  initial begin\n((?:    \S+\[\d+\] = \d+'[hd]0+;\n)+)  end\n")
+
+
+def _zero_in_simulation(block: re.Match) -> str:
+    """A memory's zeros as a loop, for simulators with unknown values; synthesis needs none."""
+    lines = block[1].splitlines()
+    memory, value = re.fullmatch(r"    (\S+)\[\d+\] = (\d+'[hd])0+;", lines[-1]).groups()
+    loop = f"for (i = 0; i < {len(lines)}; i = i + 1) {memory}[i] = {value}0;"
+    return f"`ifndef SYNTHESIS\n  integer i;\n  initial {loop}\n`endif\n"
 
 
 def core_verilog(config: Config) -> str:

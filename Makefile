@@ -1,0 +1,33 @@
+# Needs Python 3.11 or newer, a C++ compiler, make, and PyPI; everything else goes into .venv.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check
+
+.PHONY: demo test lint clean
+
+demo: .venv/runtime
+	$(BIN)/penstock demo --output build/demo
+
+test: .venv/test lint
+	$(BIN)/pytest -n 2 --dist worksteal --durations 10
+
+lint: .venv/test
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+clean:
+	rm -rf build
+
+# Stamps: what is installed is as new as pyproject.toml.
+.venv/runtime: pyproject.toml | $(BIN)/python
+	$(PIP) -e .
+	touch $@
+
+.venv/test: pyproject.toml | $(BIN)/python
+	$(PIP) -e '.[test,train]'
+	touch $@ .venv/runtime
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
