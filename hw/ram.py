@@ -1,6 +1,6 @@
 """The one module that makes the large memories, so that a target can give its primitive."""
 
-from amaranth.hdl import Module, Signal, unsigned
+from amaranth.hdl import Module, Mux, Signal, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -40,22 +40,48 @@ class Ram(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        output = Signal(self.width, reset_less=True)
+        m.d.sync += output.eq(self._split(m) if self._is_split() else self._memory(m, "memory", 0))
+        m.d.comb += self.read_data.eq(output)
+        return m
+
+    def _is_split(self) -> bool:
+        """Yosys rounds the depth of block RAMs up to a power of two.
+
+        7680 words of 288 bits are 128 of them in one piece, 120 as 4096 + 2048 + 1024 + 512.
+        """
+        return self.target == "ecp5" and self.style == "block" and self.depth.bit_count() > 1
+
+    def _split(self, m: Module):
+        """The memory as several, of decreasing powers of two."""
+        address = Signal.like(self.read_address, reset_less=True)
+        m.d.sync += address.eq(self.read_address)
+        first, data = 0, None
+        for bit in reversed(range(self.depth.bit_length())):
+            if self.depth >> bit & 1:
+                part = self._memory(m, f"memory_{first}", first, 1 << bit)
+                data = part if data is None else Mux(address >= first, part, data)
+                first += 1 << bit
+        return data
+
+    def _memory(self, m: Module, name: str, first: int, depth: int | None = None):
+        """The words from ``first`` on, read one cycle after their address."""
         attrs = {"no_rw_check": 1}
         if self.target == "ecp5":
             attrs["ram_style"] = self.style
-        m.submodules.memory = memory = Memory(
-            shape=unsigned(self.width), depth=self.depth, init=[], attrs=attrs
-        )
+        memory = Memory(shape=unsigned(self.width), depth=depth or self.depth, init=[], attrs=attrs)
+        m.submodules[name] = memory
         write = memory.write_port(granularity=self.width // self.lanes)
         read = memory.read_port()
-        output = Signal(self.width, reset_less=True)
+        enable = self.write_enable
+        if depth:  # both addresses share their low bits with the part's, as parts are aligned
+            inside = (self.write_address >= first) & (self.write_address < first + depth)
+            enable = Mux(inside, enable, 0)
         m.d.comb += [
-            write.en.eq(self.write_enable),
+            write.en.eq(enable),
             write.addr.eq(self.write_address),
             write.data.eq(self.write_data),
             read.en.eq(1),
             read.addr.eq(self.read_address),
-            self.read_data.eq(output),
         ]
-        m.d.sync += output.eq(read.data)
-        return m
+        return read.data

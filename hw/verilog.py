@@ -58,15 +58,19 @@ def to_verilog(component: wiring.Component, name: str) -> str:
     return _ZEROED.sub(_zero_in_simulation, text)
 
 
-_ZEROED = re.compile(r"  initial begin\n((?:    \S+\[\d+\] = \d+'[hd]0+;\n)+)  end\n")
+_ZEROED = re.compile(r"  initial begin\n((?:    \w+\[\d+\] = \d+'[hd]0+;\n)+)  end\n")
 
 
 def _zero_in_simulation(block: re.Match) -> str:
     """A memory's zeros as a loop, for simulators with unknown values; synthesis needs none."""
     lines = block[1].splitlines()
-    memory, value = re.fullmatch(r"    (\S+)\[\d+\] = (\d+'[hd])0+;", lines[-1]).groups()
-    loop = f"for (i = 0; i < {len(lines)}; i = i + 1) {memory}[i] = {value}0;"
-    return f"`ifndef SYNTHESIS\n  integer i;\n  initial {loop}\n`endif\n"
+    memory, value = re.fullmatch(r"    (\w+)\[\d+\] = (\d+'[hd])0+;", lines[-1]).groups()
+    index = f"index_of_{memory}"
+    loop = f"for ({index} = 0; {index} < {len(lines)}; {index} = {index} + 1)"
+    return (
+        f"`ifndef SYNTHESIS\n  integer {index};\n"
+        f"  initial {loop} {memory}[{index}] = {value}0;\n`endif\n"
+    )
 
 
 def core_verilog(config: Config) -> str:

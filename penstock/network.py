@@ -5,6 +5,7 @@ describes the layers in order; the tensors are ``<layer>.weights`` (int8), ``<la
 (int32), ``<layer>.multipliers`` (int16) and ``<layer>.bias`` (int64).
 """
 
+import contextlib
 import json
 import os
 from dataclasses import dataclass
@@ -361,5 +362,6 @@ def write_whole(path: str | os.PathLike, content: bytes):
         partial.write_bytes(content)
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink()
         raise PenstockError(f"{path}: must be a writable file ({error.strerror})") from None

@@ -25,7 +25,7 @@ def random_step(cfg, rng: np.random.Generator) -> dict:
     return {"operands": operands, "weights": weights}
 
 
-@cocotb.test(timeout_time=1, timeout_unit="ms")
+@cocotb.test(timeout_time=60, timeout_unit="us")
 async def groups_are_summed(dut):
     """Groups of one to six steps back to back; conditional ones start from their stored sums."""
     cfg = bench_config()

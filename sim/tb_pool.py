@@ -65,7 +65,7 @@ async def pool_layer(dut, sink, pixels: int, channels: int, is_signed: bool, idl
     assert sink.words[already:] == expected
 
 
-@cocotb.test(timeout_time=5, timeout_unit="ms")
+@cocotb.test(timeout_time=120, timeout_unit="us")
 @cocotb.parametrize(stalls=[0.0, 0.8], idle=[0.0, 0.5])
 async def sums_are_exact(dut, stalls, idle):
     """Layers of one to many pixels and channels, signed and not, one after the other."""

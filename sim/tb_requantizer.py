@@ -101,7 +101,7 @@ def golden(vectors: list[dict], pooled: bool, constants: dict, is_signed: bool) 
     return result[0, :, 0].astype(np.int64)
 
 
-@cocotb.test(timeout_time=1, timeout_unit="ms")
+@cocotb.test(timeout_time=60, timeout_unit="us")
 async def equals_gold(dut):
     """All shifts and bounds, ties, extremes, residuals of both signs, pooled means in between."""
     cfg = bench_config()
@@ -131,7 +131,7 @@ async def equals_gold(dut):
         assert np.array_equal(values, np.where(pooled, mean, plain) & 0xFF), (batch, constants)
 
 
-@cocotb.test(timeout_time=1, timeout_unit="ms")
+@cocotb.test(timeout_time=60, timeout_unit="us")
 async def classifier_words(dut):
     """Raw layers return sum + bias of the first row, as signed 32 bits, neither rounded nor cut."""
     cfg = bench_config()

@@ -111,20 +111,20 @@ async def check(dut, idle: float, stalls: float, density: float):
     assert dispatcher.credit == cfg.queue_groups
 
 
-@cocotb.test(timeout_time=1, timeout_unit="ms")
+@cocotb.test(timeout_time=60, timeout_unit="us")
 @cocotb.parametrize(idle=[0.0, 0.5], stalls=[0.0, 0.7], density=[0.05, 0.5, 1.0])
 async def tasks_leave_once_in_order(dut, idle, stalls, density):
     """At any density, with idle cycles before and refusals behind the queue, and with neither."""
     await check(dut, idle, stalls, density)
 
 
-@cocotb.test(timeout_time=1, timeout_unit="ms")
+@cocotb.test(timeout_time=60, timeout_unit="us")
 async def nothing_kept_nothing_leaves(dut):
     """With no task kept the queue stays empty and every credit comes back."""
     await check(dut, 0.2, 0.0, 0.0)
 
 
-@cocotb.test(timeout_time=1, timeout_unit="ms")
+@cocotb.test(timeout_time=60, timeout_unit="us")
 async def full_groups_do_not_wait(dut):
     """A full group leaves although its channel is still open; what remains waits for the end."""
     cfg, dispatcher, sink = await started(dut, 0.0, 0.0)
@@ -139,7 +139,7 @@ async def full_groups_do_not_wait(dut):
     assert len(valid_tasks(sink.words[-1])["tasks"]) == 1
 
 
-@cocotb.test(timeout_time=1, timeout_unit="ms")
+@cocotb.test(timeout_time=60, timeout_unit="us")
 async def the_queue_fills_and_holds(dut):
     """While nobody takes groups the queue fills to its length, and then nothing is lost."""
     cfg, dispatcher, sink = await started(dut, 0.0, 1.0)

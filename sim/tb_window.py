@@ -134,7 +134,7 @@ def random_steps(rng, program: Program, image: np.ndarray) -> tuple[list[dict], 
     return vectors, expected
 
 
-@cocotb.test(timeout_time=5, timeout_unit="ms")
+@cocotb.test(timeout_time=600, timeout_unit="us")
 async def windows_in_tap_order(dut):
     """Every pixel's window, padding as 0, in every phase of the banks; strides, 3x3 and 1x1."""
     cfg = bench_config()
@@ -161,7 +161,7 @@ async def windows_in_tap_order(dut):
             assert got == wanted, (program.network.layers[0], vector)
 
 
-@cocotb.test(timeout_time=5, timeout_unit="ms")
+@cocotb.test(timeout_time=600, timeout_unit="us")
 async def residual_words(dut):
     """Each row reads any word of the buffer that the windows do not come from."""
     cfg = bench_config()
