@@ -30,7 +30,7 @@ def synthesize(config: Config, folder: Path):
     script = [
         "read_verilog core.v",
         # The library's FIFO gives its memory no attribute; block RAMs are for maps and weights.
-        'setattr -set ram_style "distributed" penstock.engine.write_queue.fifo.storage/m:*',
+        'setattr -set ram_style "distributed" penstock.engine.write_queue.fifo/m:storage',
         "synth_ecp5 -abc9 -top penstock -json core.json",
         "tee -o stat.txt stat",
     ]

@@ -45,7 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code. Bad input becomes one line on standard error."""
     try:
         options = _parser().parse_args(arguments)
-        return options.command(options) or 0
+        code = options.command(options) or 0
+        sys.stdout.flush()
+        return code
     except PenstockError as error:
         print(f"penstock: error: {error}", file=sys.stderr)
         return BAD_INPUT
@@ -58,6 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of a pipe has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # a full disk, say
+        print(f"penstock: error: {error}", file=sys.stderr)
+        return BAD_INPUT
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -86,6 +91,18 @@ def _add_config(parser: argparse.ArgumentParser, **options):
     )
 
 
+def _add_seed(parser: argparse.ArgumentParser, purpose: str):
+    parser.add_argument(
+        "--seed", type=_seed, metavar="N", default=0, help=f"of {purpose}; default: 0"
+    )
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"must be an integer in 0..{2**32 - 1}, not {text!r}")
+    return int(text)
+
+
 def _add_json(parser: argparse.ArgumentParser):
     parser.add_argument("--json", metavar="FILE", help="write all figures into this file")
 
@@ -95,7 +112,7 @@ def _add_train(commands):
     parser.add_argument("--output", metavar="FILE", default="digits.safetensors")
     parser.add_argument("--float", metavar="FILE", help="write the float weights, too")
     parser.add_argument("--epochs", type=int, metavar="N", help="default: 60")
-    parser.add_argument("--seed", type=int, metavar="N", default=0)
+    _add_seed(parser, "weights and batches")
     _add_json(parser)
 
 
@@ -136,7 +153,7 @@ def _add_run_options(parser: argparse.ArgumentParser):
     parser.add_argument("--input", metavar="FILE.npy", help="images (N, C, H, W), uint8 or int8")
     parser.add_argument("--gating", choices=("on", "off"))
     parser.add_argument("--wave", metavar="FILE", help="write every signal's waves as VCD")
-    parser.add_argument("--seed", type=int, metavar="N", default=0, help="of the choice of digits")
+    _add_seed(parser, "the choice of digits")
     _add_json(parser)
 
 
@@ -144,7 +161,7 @@ def _add_bench(commands):
     parser = _command(commands, "bench", _bench, "measure what gating saves in cycles")
     parser.add_argument("subject", choices=("gating",))
     _add_config(parser, required=True)
-    parser.add_argument("--seed", type=int, metavar="N", default=0)
+    _add_seed(parser, "images, weights and decisions")
     _add_json(parser)
 
 
@@ -154,7 +171,7 @@ def _add_demo(commands):
     )
     parser.add_argument("--images", type=int, metavar="N", default=8)
     parser.add_argument("--output", metavar="FOLDER", default="build/demo")
-    parser.add_argument("--seed", type=int, metavar="N", default=0, help="of the choice of digits")
+    _add_seed(parser, "the choice of digits")
     _add_config(parser, default="ulx3s-85f")
 
 
@@ -192,10 +209,8 @@ def _compile(options) -> None:
     config = preset(options.config)
     program = compile_network(_network(options.network), config)
     save_program(program, options.output)
-    console = display.console()
-    console.print(display.program_table(program, report(program)))
-    words = program.header["length"]
-    console.print(f"{options.output}: {words:,} words of 64 bits", highlight=False)
+    display.console().print(display.program_table(program, report(program)))
+    print(f"{options.output}: {program.header['length']:,} words of 64 bits")
 
 
 def _network(name: str) -> Network:

@@ -8,7 +8,7 @@ from rich.console import Console
 from penstock import display
 from penstock.compiler import compile_network
 from penstock.config import Config
-from penstock.errors import PenstockError
+from penstock.errors import PenstockError, SimulationError
 from penstock.gold import runner as gold
 from penstock.gold.digits import load_digits_images
 from penstock.hw.verilog import core_verilog
@@ -33,7 +33,7 @@ def run_demo(network: Network, config: Config, *, count: int, output: Path, seed
 
     ``count`` held-out digits are drawn by the seed. Files: penstock.v, program.bin, report.json.
     Returns what is in report.json. Raises PenstockError where the network does not fit, files
-    cannot be written, or the core stops with an error.
+    cannot be written; SimulationError where the core stops with an error.
     """
     images, labels = held_out_digits(count, seed)
     program = compile_network(network, config)
@@ -49,7 +49,7 @@ def run_demo(network: Network, config: Config, *, count: int, output: Path, seed
     runs = run_program(program, images, [GATED, DENSE], seed=seed, build=build)
     stopped = failures(program, runs)
     if stopped:
-        raise PenstockError(stopped[0])
+        raise SimulationError(stopped[0])
     comparisons = compare_runs(program, images, runs)
     with progress("running the golden model on all held-out images"):
         accuracy = _accuracy(network, runs[GATED].logits, labels)
@@ -95,4 +95,4 @@ def _print(console: Console, program, comparisons, figures: dict, output: Path):
     console.print(display.fact_table(subject, facts))
     console.print()
     display.show_verdict(console, program, comparisons, figures)
-    console.print(f"{output}: report.json, penstock.v, program.bin", highlight=False)
+    print(f"{output}: report.json, penstock.v, program.bin")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from penstock.compiler import LayerReport
 from penstock.program import Program
@@ -20,15 +21,14 @@ if TYPE_CHECKING:  # cocotb and Amaranth are slow to import
 COUNTERS = tuple(register.name for register in REGISTERS if register.address >= ADDRESS["CYCLES"])
 _HEADINGS = {GATED: "gating on", DENSE: "gating off"}
 
-
 WIDTH = 110
 """Characters of a line where the output is no terminal."""
 
 
 def console() -> Console:
-    """Standard output."""
-    made = Console()
-    return made if made.is_terminal else Console(width=WIDTH)
+    """Standard output; brackets in names are no markup."""
+    made = Console(markup=False, highlight=False)
+    return made if made.is_terminal else Console(markup=False, highlight=False, width=WIDTH)
 
 
 def table(title: str, *columns: str) -> Table:
@@ -43,7 +43,7 @@ def program_table(program: Program, layers: list[LayerReport]) -> Table:
     """What each layer of a program costs: steps of one block of pixels, all output channels.
 
     Mixed steps run in both phases, which is a loss; lane fill is low where a 1x1 layer has less
-    nine channel words, or an image less channels than a word.
+    than nine channel words, or an image less channels than a word.
     """
     made = table(
         f"Program of {program.network.name} for {program.config.name}",
@@ -71,7 +71,7 @@ def layer_table(figures: Mapping) -> Table:
         columns += [f"cycles, {_HEADINGS[gating]}", "model"]
     made = table("Layers, per image", *columns)
     for layer in figures["layers"]:
-        density = layer["density"]
+        density = layer["density"] if GATED in ways else None
         cells = ["+".join(layer["names"]), f"{layer['macs_dense']:,}"]
         cells.append("" if density is None else f"{density:.3f}")
         for gating in ways:
@@ -89,7 +89,9 @@ def comparison_table(comparisons: Mapping[bool, list[Comparison]]) -> Table:
     )
     for row in zip(*comparisons.values(), strict=True):
         verdicts = [
-            f"[red]{each.mismatches:,} differ[/]" if each.mismatches else "[green]agree[/]"
+            Text(f"{each.mismatches:,} differ", "red")
+            if each.mismatches
+            else Text("agree", "green")
             for each in row
         ]
         made.add_row(row[0].layer, f"{row[0].elements:,}", *verdicts)
@@ -158,8 +160,9 @@ def show_verdict(output: Console, program: Program, comparisons: Mapping, figure
     """One line: all agree, or the first difference."""
     difference = first_difference(program, comparisons)
     if difference is None:
-        output.print(f"[green]{figures['compared']:,} values compared, 0 mismatches[/]")
+        output.print(f"{figures['compared']:,} values compared, 0 mismatches", style="green")
         return
     gating, sentence = difference
-    output.print(f"[red]{figures['mismatches']:,} mismatches in {figures['compared']:,} values[/]")
-    output.print(f"first difference, {_HEADINGS[gating]}: {sentence}", highlight=False)
+    differ = f"{figures['mismatches']:,} mismatches in {figures['compared']:,} values"
+    output.print(differ, style="red")
+    output.print(f"first difference, {_HEADINGS[gating]}: {sentence}", soft_wrap=True)

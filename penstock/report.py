@@ -118,11 +118,17 @@ def compare_runs(
 
 
 def comparison_figures(comparisons: Mapping[bool, list[Comparison]]) -> dict:
-    """``mismatches`` and ``compared`` values of all tensors, counters and writes together."""
+    """``mismatches`` and ``compared`` values of all tensors, counters and writes; each one's."""
     each = [comparison for made in comparisons.values() for comparison in made]
+    tensors: dict[str, dict] = {}
+    for gating, made in comparisons.items():
+        for one in made:
+            tensor = tensors.setdefault(one.layer, {"name": one.layer, "values": one.elements})
+            tensor[f"mismatches_{SUFFIX[gating]}"] = one.mismatches
     return {
         "mismatches": sum(comparison.mismatches for comparison in each),
         "compared": sum(comparison.elements for comparison in each),
+        "tensors": list(tensors.values()),
     }
 
 

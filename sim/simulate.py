@@ -1,5 +1,6 @@
 """Runs compiled programs on the simulated core and compares every layer with the golden model."""
 
+import dataclasses
 import json
 import shutil
 import tempfile
@@ -9,6 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+import penstock
+import penstock.hw
+import penstock.sim
 from penstock.config import Config
 from penstock.errors import PenstockError
 from penstock.gold import runner as gold
@@ -17,7 +21,7 @@ from penstock.program import WORD_BYTES, Program
 from penstock.registers import Code
 from penstock.sim.harness import RECORDER, Harness
 from penstock.sim.records import Observed, observe, read_records, records_of_mark
-from penstock.sim.runner import Build, build_component, build_root, run
+from penstock.sim.runner import Build, build_recipe, build_root, run, source_digest
 
 _ALIGNMENT = 64  # bytes, of program, images and outputs in memory
 _WATCHDOG = 200_000  # cycles
@@ -74,7 +78,9 @@ class Comparison:
 
 def build_core(cfg: Config, *, waves: bool = False) -> Build:
     """The simulator of a configuration's core with its recorder."""
-    return build_component(Harness(cfg), sources=[RECORDER], waves=waves)
+    sources = source_digest(penstock, penstock.hw, penstock.sim)
+    recipe = f"core {dataclasses.asdict(cfg)} {sources}"
+    return build_recipe(recipe, lambda: Harness(cfg), sources=[RECORDER], waves=waves)
 
 
 def simulate(
@@ -109,7 +115,7 @@ def simulate_many(
     runs = build_root() / "runs"
     runs.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=runs, prefix="core-"))
-    jobs_json = [_write_job(job, index, folder) for index, job in enumerate(jobs)]
+    jobs_json = [write_job(job, index, folder) for index, job in enumerate(jobs)]
     run(
         build,
         "penstock.sim.tb_core",
@@ -176,7 +182,7 @@ def _aligned(size: int) -> int:
     return -(-size // _ALIGNMENT) * _ALIGNMENT
 
 
-def _write_job(job: Job, index: int, folder: Path) -> dict:
+def write_job(job: Job, index: int, folder: Path) -> dict:
     """Lay program, images and room for the outputs out in a memory image; what the bench needs."""
     program = job.program.to_words().astype("<u8").tobytes()
     images = image_bytes(job.program, job.images)

@@ -193,6 +193,11 @@ def test_compare_agrees(folder, network, capsys):
     golden = gold.run(network, held_out_digits(3, seed=5)[0])
     assert (figures["config"], figures["network"], figures["images"]) == ("tiny", "small", 3)
     assert figures["mismatches"] == 0
+    assert figures["tensors"][2] == {
+        **{"name": "gated", "values": 3 * 8 * 8 * 8},
+        **{"mismatches_gated": 0, "mismatches_dense": 0},
+    }
+    assert figures["compared"] == 2 * sum(tensor["values"] for tensor in figures["tensors"])
     assert figures["macs_dense"] == golden.macs_dense == 16 * 16 // 4 * 9 * 4 * (1 + 8) + 80
     assert figures["macs_executed"] == golden.macs_executed.mean()
     assert figures["mac_reduction"] == golden.mac_reduction
@@ -379,6 +384,7 @@ def test_unknown_preset(command, folder, refused):
         (["compile", "digits"], "the following arguments are required: --config, -o/--output"),
         (["simulate"], "the following arguments are required: PROGRAM"),
         (["simulate", "p", "--images", "many"], "argument --images: invalid int value: 'many'"),
+        (["train", "--seed", "-1"], "argument --seed: must be an integer in 0..4294967295, not"),
         (["simulate", "p", "--gating", "half"], "argument --gating: invalid choice: 'half'"),
         (["bench", "speed", "--config", "tiny"], "argument subject: invalid choice: 'speed'"),
     ],
@@ -613,6 +619,7 @@ def test_core_that_stopped_is_reported(program):
         (PenstockError("thing: rule, what came"), 2, "penstock: error: thing: rule, what came"),
         (SimulationError("tb_core failed"), 1, "penstock: tb_core failed"),
         (KeyboardInterrupt(), 130, "penstock: interrupted"),
+        (OSError(28, "No space left"), 2, "penstock: error: [Errno 28] No space left"),
     ],
 )
 def test_exit_codes(error, code, line, monkeypatch, capsys):

@@ -8,7 +8,14 @@ from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from penstock.sim.runner import SimulationError, build_component, replay, run
+from penstock.sim.runner import (
+    SimulationError,
+    build_component,
+    build_recipe,
+    replay,
+    run,
+    source_digest,
+)
 
 BENCH = """
 import cocotb
@@ -82,6 +89,32 @@ def test_interrupted_build_is_built_again(empty):
     build = build_component(Increment(2))
     os.remove(build.path / "top")
     assert not build_component(Increment(2)).cached
+
+
+def test_a_recipe_is_built_once(empty):
+    made = []
+
+    def make():
+        made.append(1)
+        return Increment(2)
+
+    first = build_recipe("increment by 2", make)
+    again = build_recipe("increment by 2", make)
+    assert again.cached and again.path == first.path == build_component(Increment(2)).path
+    assert len(made) == 1
+    build_recipe("another one", make)
+    assert len(made) == 2
+
+
+def test_source_digest_sees_every_change(tmp_path):
+    class Module:
+        __file__ = str(tmp_path / "__init__.py")
+
+    digests = set()
+    for name, text in (("a.py", "1"), ("a.py", "2"), ("b.sv", "2"), ("c.txt", "3")):
+        (tmp_path / name).write_text(text)
+        digests.add(source_digest(Module))
+    assert len(digests) == 3  # text files do not count
 
 
 def test_failed_build_leaves_nothing(empty, tmp_path):
