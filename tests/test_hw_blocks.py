@@ -1,12 +1,13 @@
 """The compute blocks of the hardware, each against its reference, in three array shapes."""
 
 import dataclasses
+import functools
 
 import pytest
 
 from penstock.config import preset
 from penstock.sim.blocks import Blocks
-from penstock.sim.runner import build_component, run
+from penstock.sim.runner import Build, build_component, run
 
 TINY = preset("tiny")
 CONFIGS = {
@@ -26,14 +27,15 @@ BENCHES = {
 """Block: its bench, and how many tests that has."""
 
 
-@pytest.fixture(scope="module", params=CONFIGS)
-def config(request):
-    return CONFIGS[request.param]
+@functools.cache
+def build(shape: str) -> Build:
+    """The simulator of all blocks in one array shape."""
+    return build_component(Blocks(CONFIGS[shape]))
 
 
+@pytest.mark.parametrize("shape", CONFIGS)
 @pytest.mark.parametrize("block", BENCHES)
-def test_block(config, block):
+def test_block(shape, block):
     module, tests = BENCHES[block]
-    parameters = {"config": dataclasses.asdict(config)}
-    build = build_component(Blocks(config))
-    run(build, f"penstock.sim.{module}", parameters, tests=tests, seed=1)
+    parameters = {"config": dataclasses.asdict(CONFIGS[shape])}
+    run(build(shape), f"penstock.sim.{module}", parameters, tests=tests, seed=1)
