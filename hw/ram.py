@@ -1,22 +1,74 @@
 """The one module that makes the large memories, so that a target can give its primitive."""
 
-from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.hdl import ClockSignal, Instance, Module, Mux, Signal
 from amaranth.lib import wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 LATENCY = 2
 """Cycles from an address to its data."""
 
+STYLES = {"generic": "", "ecp5_block": "block", "ecp5_distributed": "distributed"}
+"""Module suffix -> yosys' ram_style; synthesis chooses where there is none."""
+
+_MODULE = """
+// DEPTH words of WIDTH bits: one write port with an enable for each of LANES equal parts of a
+// word; one read port, read_data two cycles after read_address. What is read from an address in
+// the cycle in which it is written is never used. Your technology's memory may take its place.
+module {name} #(
+    parameter WIDTH = 8,
+    parameter DEPTH = 16,
+    parameter LANES = 1,
+    parameter ADDRESS = 4
+) (
+    input wire clk,
+    input wire [ADDRESS-1:0] read_address,
+    output reg [WIDTH-1:0] read_data,
+    input wire [LANES-1:0] write_enable,
+    input wire [ADDRESS-1:0] write_address,
+    input wire [WIDTH-1:0] write_data
+);
+    localparam PART = WIDTH / LANES;
+    {attributes}
+    reg [WIDTH-1:0] memory [0:DEPTH-1];
+    reg [WIDTH-1:0] word;
+    integer i;
+    always @(posedge clk) begin
+        for (i = 0; i < LANES; i = i + 1)
+            if (write_enable[i])
+                memory[write_address][i*PART +: PART] <= write_data[i*PART +: PART];
+        word <= memory[read_address];
+        read_data <= word;
+    end
+`ifndef SYNTHESIS
+    initial for (i = 0; i < DEPTH; i = i + 1) memory[i] = 0;
+`endif
+endmodule
+"""
+
+
+def ram_modules(text: str) -> str:
+    """Verilog of the memory modules that a Verilog text instantiates."""
+    modules = ""
+    for suffix, style in STYLES.items():
+        name = f"penstock_ram_{suffix}"
+        if f"{name} #(" in text:
+            attributes = (
+                '(* no_rw_check, ram_style = "{style}" *)' if style else "(* no_rw_check *)"
+            )
+            modules += _MODULE.format(name=name, attributes=attributes.format(style=style))
+    return modules
+
 
 class Ram(wiring.Component):
     """A memory with one write port and one read port: ``read_data = memory[read_address]``.
 
-    One read and one write per cycle, read latency 2 cycles (the memory's own register and an
-    output register), no backpressure. Nobody may rely on what is read from an address in the cycle
-    in which it is written: the memory then needs no collision logic. ``style`` is "block", or
+    One read and one write per cycle, read latency 2 cycles (the memory's own register and an output
+    register), no backpressure. Nobody may rely on what is read from an address in the cycle in
+    which it is written: the memory then needs no collision logic. ``style`` is "block", or
     "distributed" for small memories that a target should build from logic.
+
+    The memory itself is a Verilog module, see `ram_modules`: one place to put a target's primitive.
     """
 
     def __init__(
@@ -40,9 +92,11 @@ class Ram(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        output = Signal(self.width, reset_less=True)
-        m.d.sync += output.eq(self._split(m) if self._is_split() else self._memory(m, "memory", 0))
-        m.d.comb += self.read_data.eq(output)
+        if self._is_split():
+            data = self._split(m)
+        else:
+            data = self._memory(m, "memory", self.depth, self.write_enable)
+        m.d.comb += self.read_data.eq(data)
         return m
 
     def _is_split(self) -> bool:
@@ -53,35 +107,40 @@ class Ram(wiring.Component):
         return self.target == "ecp5" and self.style == "block" and self.depth.bit_count() > 1
 
     def _split(self, m: Module):
-        """The memory as several, of decreasing powers of two."""
-        address = Signal.like(self.read_address, reset_less=True)
-        m.d.sync += address.eq(self.read_address)
+        """The memory as several, of decreasing powers of two; they share their low address bits."""
+        addresses = [self.read_address]
+        for cycle in range(LATENCY):
+            addresses.append(Signal.like(self.read_address, name=f"address_{cycle}"))
+            m.d.sync += addresses[-1].eq(addresses[-2])
         first, data = 0, None
         for bit in reversed(range(self.depth.bit_length())):
             if self.depth >> bit & 1:
-                part = self._memory(m, f"memory_{first}", first, 1 << bit)
-                data = part if data is None else Mux(address >= first, part, data)
-                first += 1 << bit
+                end = first + (1 << bit)
+                inside = (self.write_address >= first) & (self.write_address < end)
+                enable = Mux(inside, self.write_enable, 0)
+                part = self._memory(m, f"memory_{first}", 1 << bit, enable)
+                data = part if data is None else Mux(addresses[-1] >= first, part, data)
+                first = end
         return data
 
-    def _memory(self, m: Module, name: str, first: int, depth: int | None = None):
-        """The words from ``first`` on, read one cycle after their address."""
-        attrs = {"no_rw_check": 1}
-        if self.target == "ecp5":
-            attrs["ram_style"] = self.style
-        memory = Memory(shape=unsigned(self.width), depth=depth or self.depth, init=[], attrs=attrs)
-        m.submodules[name] = memory
-        write = memory.write_port(granularity=self.width // self.lanes)
-        read = memory.read_port()
-        enable = self.write_enable
-        if depth:  # both addresses share their low bits with the part's, as parts are aligned
-            inside = (self.write_address >= first) & (self.write_address < first + depth)
-            enable = Mux(inside, enable, 0)
-        m.d.comb += [
-            write.en.eq(enable),
-            write.addr.eq(self.write_address),
-            write.data.eq(self.write_data),
-            read.en.eq(1),
-            read.addr.eq(self.read_address),
-        ]
-        return read.data
+    def _memory(self, m: Module, name: str, depth: int, enable):
+        """One memory of the target's kind; returns its read data."""
+        suffix = f"ecp5_{self.style}" if self.target == "ecp5" else "generic"
+        bits = ceil_log2(depth)
+        read_data = Signal(self.width, name=f"{name}_data")
+        write_enable = Signal(self.lanes, name=f"{name}_enable")
+        m.d.comb += write_enable.eq(enable)
+        m.submodules[name] = Instance(
+            f"penstock_ram_{suffix}",
+            p_WIDTH=self.width,
+            p_DEPTH=depth,
+            p_LANES=self.lanes,
+            p_ADDRESS=bits,
+            i_clk=ClockSignal(),
+            i_read_address=self.read_address[:bits],
+            o_read_data=read_data,
+            i_write_enable=write_enable,
+            i_write_address=self.write_address[:bits],
+            i_write_data=self.write_data,
+        )
+        return read_data

@@ -12,6 +12,7 @@ from amaranth.lib import wiring
 from penstock import __version__
 from penstock.config import Config
 from penstock.hw.core import Core
+from penstock.hw.ram import ram_modules
 
 TOP = "penstock"
 """Name of the core's top module."""
@@ -55,7 +56,7 @@ def to_verilog(component: wiring.Component, name: str) -> str:
         emit_src=False,
         strip_internal_attrs=True,
     )
-    return _ZEROED.sub(_zero_in_simulation, text)
+    return _ZEROED.sub(_zero_in_simulation, text) + ram_modules(text)
 
 
 _ZEROED = re.compile(r"  initial begin\n((?:    \w+\[\d+\] = \d+'[hd]0+;\n)+)  end\n")

@@ -118,19 +118,19 @@ def build():
     return build_component(FaultyBlocks(CONFIG))
 
 
-def bench(build, block: str, fault: int):
+def bench(build, block: str, fault: int, folder):
     module, tests = BENCHES[block]
     parameters = {"config": dataclasses.asdict(CONFIG), "fault": fault}
     modules = f"penstock.sim.tb_fault,penstock.sim.{module}"
-    run(build, modules, parameters, tests=tests + 1, seed=1)
+    run(build, modules, parameters, tests=tests + 1, seed=1, folder=folder)
 
 
 @pytest.mark.parametrize("block", BENCHES)
-def test_no_fault(build, block):
-    bench(build, block, 0)
+def test_no_fault(build, block, tmp_path):
+    bench(build, block, 0, tmp_path)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_fault_is_caught(build, fault):
+def test_fault_is_caught(build, fault, tmp_path):
     with pytest.raises(SimulationError, match=r"\d+ of \d+ tests failed"):
-        bench(build, FAULTS[fault][0], 1 + list(FAULTS).index(fault))
+        bench(build, FAULTS[fault][0], 1 + list(FAULTS).index(fault), tmp_path)
