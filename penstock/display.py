@@ -127,6 +127,35 @@ def bench_table(result: Mapping) -> Table:
     return made
 
 
+def sizes_table(result: Mapping) -> Table:
+    """One network on arrays of other sizes."""
+    made = table(
+        f"{result['network']} on other arrays, by the cycle model, {result['images']} images",
+        *(
+            "array",
+            "multipliers",
+            "gating on",
+            "off",
+            "speed-up",
+            "efficiency",
+            "utilization",
+            "off",
+        ),
+    )
+    for row in result["rows"]:
+        made.add_row(
+            f"{row['rows']} x {row['lanes']}",
+            str(row["multipliers"]),
+            f"{row['cycles_gated']:,.0f}",
+            f"{row['cycles_dense']:,}",
+            f"{row['speedup']:.3f}",
+            f"{row['efficiency']:.3f}",
+            f"{row['utilization']:.3f}",
+            f"{row['utilization_dense']:.3f}",
+        )
+    return made
+
+
 def fact_table(title: str, facts: Mapping[str, str]) -> Table:
     """Names and values, without a head."""
     made = Table(title=title, box=None, show_header=False, title_justify="left", title_style="bold")

@@ -338,6 +338,16 @@ def test_bench_prints_and_writes(folder, monkeypatch, capsys):
     assert cli.main(arguments) == cli.DIFFER
 
 
+def test_sizes_prints_and_writes(folder, capsys):
+    report = folder / "sizes.json"
+    assert cli.main(["bench", "sizes", "--config", "ulx3s-85f", "--json", str(report)]) == 0
+    rows = json.loads(report.read_text())["rows"]
+    assert [(row["rows"], row["lanes"] // 9) for row in rows] == list(bench.SHAPES)
+    assert all(0 < row["utilization"] < 1 for row in rows)
+    assert all(0 < row["efficiency"] < 1 for row in rows)
+    assert "4 x 36" in capsys.readouterr().out
+
+
 def test_train_writes_network_and_weights(folder, capsys):
     files = [folder / name for name in ("n.safetensors", "f.safetensors", "t.json")]
     arguments = ["--output", files[0], "--float", files[1], "--json", files[2], "--epochs", 1]
