@@ -23,7 +23,7 @@ def table_write_layout() -> data.StructLayout:
 class LayerFetch(wiring.Component):
     """Reads layer ``index``: its descriptor into ``layer``, then its tables, one word a cycle.
 
-    Takes height + width + 2*groups + 20 cycles from ``fetch`` to ``ready``; no backpressure.
+    Takes height + width + 2*groups + 31 cycles from ``fetch`` to ``ready``; no backpressure.
     """
 
     def __init__(self):

@@ -94,8 +94,9 @@ class Sequencer(wiring.Component):
             ]
         m.d.sync += [self.fetch.eq(0), self.weight_start.eq(0), fetching.eq(self.fetch)]
         if streamed:
-            with m.If(self.described & ~weights_loaded & ~self.fetch & ~fetching):
-                m.d.sync += [self.weight_start.eq(~self.weight_busy), weights_loaded.eq(1)]
+            described = self.described & ~self.fetch & ~fetching
+            with m.If(described & ~weights_loaded & ~self.weight_busy):
+                m.d.sync += [self.weight_start.eq(1), weights_loaded.eq(1)]
 
         with m.FSM(init="idle"):
             with m.State("idle"), m.If(self.run):

@@ -1,4 +1,4 @@
-"""What the dispatcher works with in its bench: random layers, and a model of what lies behind it."""
+"""Random layers for the dispatcher's bench, and a model of all that lies behind it."""
 
 import itertools
 import random
@@ -121,7 +121,7 @@ def random_layer(cfg: Config, kind: str, blocks: int = 120) -> Layer:
 
     At most about ``blocks`` base groups; a fused pooling behind half of the layers.
     """
-    groups = 1 if kind == "plain" else random.randint(1 + (kind == "gated"), min(5, cfg.groups))
+    groups = 1 if kind == "plain" else random.randint(1, min(5, cfg.groups))
     group_channels = random.randint(1, 4)
     channels = groups * group_channels
     height, width = random.randint(1, 9), random.randint(1, 9)

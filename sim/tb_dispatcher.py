@@ -1,4 +1,7 @@
-"""Bench of the dispatcher: every group once, with the right steps, never without its credits."""
+"""Bench of the dispatcher: every group once, with the right steps, never without its credits.
+
+Parameter ``layers``: random layers in each test.
+"""
 
 import random
 from collections import deque
@@ -14,21 +17,20 @@ from penstock.hw.layouts import (
 )
 from penstock.program import DESCRIPTOR, GROUP
 from penstock.sim.dispatch import Behind, Layer, Pace, Pulses, random_layer
-from penstock.sim.runner import bench_config
+from penstock.sim.runner import bench_config, bench_parameters
 from penstock.sim.streams import pack, start_clock, unpack
 
 PACES = {
     "prompt": Pace(),
     "judgements late": Pace(judge_idle=0.9),
     "tasks late": Pace(task_idle=0.95),
-    "writes late": Pace(write_idle=0.9),
+    "writes late": Pace(write=100, write_idle=0.8),
     "pool late": Pace(pool=50, pool_idle=0.9),
     "anything": Pace(judge_idle=0.4, task_idle=0.5, write_idle=0.5, pool_idle=0.8),
     "at once": Pace(judge=1),
 }
 KINDS = ("gated", "gated", "plain", "lowered")
 DENSITIES = (0.0, 0.05, 0.5, 0.9, 1.0)
-LAYERS = 6
 ENTRY_LATENCY = 4
 """Cycles without a step that a change of the input group costs."""
 TABLE_LATENCY = 2
@@ -255,7 +257,7 @@ async def started(dut) -> Bench:
 async def layers(dut, pace, gating):
     """Random layers one after the other: every group once, in order, with all its steps."""
     bench = await started(dut)
-    for index in range(LAYERS):
+    for index in range(bench_parameters()["layers"]):
         layer = random_layer(bench.cfg, KINDS[index % len(KINDS)])
         await bench.run(layer, gating, PACES[pace], random.choice(DENSITIES))
 
@@ -271,10 +273,12 @@ async def the_task_queue_fills(dut):
 
 
 @cocotb.test(timeout_time=2000, timeout_unit="us")
-async def the_write_queue_fills(dut):
-    """With slow writes every place of the write queue is used."""
+@cocotb.parametrize(gated=[0, 1])
+async def the_write_queue_fills(dut, gated):
+    """With slow writes every place of the write queue is used, by base groups and by tasks."""
     bench = await started(dut)
-    await bench.run(large_layer(bench.cfg), True, Pace(write=300, write_idle=0.5), 0.0)
+    layer = large_layer(bench.cfg, gated=gated)
+    await bench.run(layer, True, Pace(write=500, write_idle=0.5), 0.9)
     assert bench.credits.least_write == 0
     assert bench.stalls["write"]
 

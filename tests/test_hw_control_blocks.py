@@ -3,9 +3,12 @@
 import dataclasses
 import functools
 
+import numpy as np
 import pytest
+from random_networks import random_case
 
 from penstock.config import preset
+from penstock.program import save_program
 from penstock.sim.control_blocks import ControlBlocks
 from penstock.sim.runner import Build, build_component, run
 
@@ -15,10 +18,17 @@ CONFIGS = {
     "4 rows": dataclasses.replace(TINY, rows=4, word=4, queue_groups=16, pool_channels=2),
 }
 BENCHES = {
-    "dispatcher": ("tb_dispatcher", 19),
+    "dispatcher": ("tb_dispatcher", 20),
+    "tables": ("tb_layer_fetch", 2),
     "in_flight": ("tb_in_flight", 5),
+    "resident": ("tb_sequencer", 6),
+    "streamed": ("tb_sequencer", 6),
 }
 """Block: its bench, and how many tests that has."""
+
+
+PROGRAMS = 8
+"""Random programs whose layers are fetched."""
 
 
 @functools.cache
@@ -27,9 +37,33 @@ def build(name: str) -> Build:
     return build_component(ControlBlocks(CONFIGS[name]))
 
 
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory):
+    """Files of random programs, by name of the configuration."""
+
+    @functools.cache
+    def make(name: str) -> list[str]:
+        folder = tmp_path_factory.mktemp("programs")
+        rng = np.random.default_rng(1)
+        for index in range(PROGRAMS):
+            program, _ = random_case(rng, CONFIGS[name])
+            save_program(program, folder / f"{index}.pnst")
+        return [str(folder / f"{index}.pnst") for index in range(PROGRAMS)]
+
+    return make
+
+
+def parameters(name: str, block: str, programs) -> dict:
+    """What a bench gets."""
+    values = {"config": dataclasses.asdict(CONFIGS[name]), "block": block, "layers": 6}
+    if block == "tables":
+        values["programs"] = programs(name)
+    return values
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize("block", BENCHES)
-def test_block(name, block):
+def test_block(name, block, programs):
     module, tests = BENCHES[block]
-    parameters = {"config": dataclasses.asdict(CONFIGS[name]), "block": block}
-    run(build(name), f"penstock.sim.{module}", parameters, tests=tests, seed=1)
+    values = parameters(name, block, programs)
+    run(build(name), f"penstock.sim.{module}", values, tests=tests, seed=1)
