@@ -16,10 +16,10 @@ class Dispatcher(wiring.Component):
     """Turns a layer into steps: groups from the task queue first, base groups otherwise.
 
     One step per cycle with no gap between groups or channels; where the input group changes, base
-    groups wait until 5 cycles after the start of the last one before. The outputs are registered and take no backpressure: a group starts only with a write
-    credit in hand (a place in the write queue for its results) and, if it will be judged, a queue
-    credit (a place in the task queue for its tasks). A fused pooling limits the output channels
-    that are open at once.
+    groups wait until 5 cycles after the start of the last one before. The outputs are registered
+    and take no backpressure: a group starts only with a write credit in hand (a place in the write
+    queue for its results) and, if it will be judged, a queue credit (a place in the task queue for
+    its tasks). A fused pooling limits the output channels that are open at once.
     """
 
     def __init__(self, cfg: Config):

@@ -146,7 +146,7 @@ def test_fused_pooling_keeps_few_channels_open():
     pool = Pool(name="pool", source="layer", kind="average", multiplier=64, shift=8)
     network = Network(name="pooled", input=shape, input_scale=1.0, layers=(layer, pool))
     config = dataclasses.replace(ULX3S, pool_channels=2)
-    written = 1 + cycles.WRITE_LATENCY + LEVELS + 1  # one step, the way to the pooling, one cycle there
+    written = 1 + cycles.WRITE_LATENCY + LEVELS + 1  # step, way to the pooling, a cycle there
     expected = 3 * written + 1 + cycles.LAYER_OVERHEAD  # three pairs, one step apart
     assert estimate(compile_network(network, config), {}).cycles == expected
 
