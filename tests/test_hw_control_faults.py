@@ -1,11 +1,11 @@
 """The benches of the control blocks fail for the mistakes that matter: each must be caught."""
 
 import pytest
-from amaranth.hdl import Const, Module, Mux, Signal, Value
+from amaranth.hdl import Const, Module, Mux, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
+from faults import connect, stuck, with_fields
 from test_hw_control_blocks import BENCHES, CONFIGS, parameters, programs
-from test_hw_faults import _ports, with_fields
 
 from penstock.config import Config
 from penstock.sim.control_blocks import ControlBlocks
@@ -16,19 +16,9 @@ __all__ = ["programs"]  # a fixture
 NAME = "2 rows"
 
 
-def stuck(value: int):
-    """The port always has this value."""
-    return lambda port, ports: Const(value, len(Value.cast(port)))
-
-
-def fields(**changes):
-    """Some fields of a payload are changed, each by a function of the payload."""
-    return lambda port, ports: with_fields(**changes)(port)
-
-
 def without(*names: str):
     """Some fields of a payload are always 0."""
-    return fields(**{name: lambda payload: Const(0, 64) for name in names})
+    return with_fields(**{name: lambda payload: Const(0, 64) for name in names})
 
 
 def more(amount: int):
@@ -39,7 +29,7 @@ def more(amount: int):
 def no_conditional_steps_when_off(port, ports):
     """With gating off the groups have base steps alone."""
     steps = Mux(ports.gating, port.conditional_steps, 0)
-    return with_fields(conditional_steps=lambda entry: steps)(port)
+    return with_fields(conditional_steps=lambda entry: steps)(port, ports)
 
 
 FAULTS = {
@@ -64,10 +54,10 @@ FAULTS = {
     "a step has the weights of the one before": (
         "dispatcher",
         "step",
-        fields(weight_address=lambda step: step.weight_address & ~1),
+        with_fields(weight_address=lambda step: step.weight_address & ~1),
     ),
     "weights begin at 0": ("dispatcher", "layer", without("weight_address")),
-    "every step begins a sum": ("dispatcher", "step", fields(first=lambda step: Const(1))),
+    "every step begins a sum": ("dispatcher", "step", with_fields(first=lambda step: Const(1))),
     "sums never end": ("dispatcher", "step", without("last")),
     "steps lose their bank": ("dispatcher", "step", without("a")),
     "steps come without valid": ("dispatcher", "step", without("valid")),
@@ -80,12 +70,12 @@ FAULTS = {
     "pixels right of the map": (
         "dispatcher",
         "layer",
-        fields(width=lambda layer: layer.width + 1),
+        with_fields(width=lambda layer: layer.width + 1),
     ),
     "the last row of blocks is left out": (
         "dispatcher",
         "layer",
-        fields(block_rows=lambda layer: layer.block_rows - (layer.block_rows != 1)),
+        with_fields(block_rows=lambda layer: layer.block_rows - (layer.block_rows != 1)),
     ),
     "always idle": ("dispatcher", "idle", stuck(1)),
     "credits seem to be back": ("dispatcher", "all_returned", stuck(1)),
@@ -129,7 +119,7 @@ FAULTS = {
     "the next image comes early": (
         "resident",
         "next",
-        fields(load_input=lambda layer: Const(1)),
+        with_fields(load_input=lambda layer: Const(1)),
     ),
     "no output is announced": ("resident", "next", without("raw")),
     "one layer is left out": (
@@ -156,17 +146,7 @@ class FaultyControlBlocks(ControlBlocks):
             for number, (owner, port, change) in enumerate(FAULTS.values(), start=1)
             if owner == name
         ]
-        outside, inside = getattr(self, name), _ports(block)
-        for port, (outer, flow) in _ports(outside).items():
-            inner = inside[port][0]
-            source, target = (outer, inner) if flow == In else (inner, outer)
-            value = Value.cast(source)
-            for number, faulty_port, change in faults:
-                if port == faulty_port:
-                    faulty = Value.cast(change(source, outside))
-                    value = Mux(self.fault == number, faulty, value)
-            if isinstance(Value.cast(target), Signal):
-                m.d.comb += Value.cast(target).eq(value)
+        connect(m, getattr(self, name), block, self.fault, faults)
 
 
 @pytest.fixture(scope="module")

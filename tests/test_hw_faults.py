@@ -3,9 +3,10 @@
 import dataclasses
 
 import pytest
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
+from faults import connect, stuck, with_fields
 from test_hw_blocks import BENCHES, CONFIGS
 
 from penstock.config import Config
@@ -15,26 +16,9 @@ from penstock.sim.runner import SimulationError, build_component, run
 CONFIG = CONFIGS["2x2"]
 
 
-def stuck(value: int):
-    """The port always has this value."""
-    return lambda port: Const(value, len(Value.cast(port)))
-
-
-def each_plus_one(port):
+def each_plus_one(port, ports):
     """Every number of an array is one too large."""
     return Cat((element + 1)[: len(element)] for element in port)
-
-
-def with_fields(**changes):
-    """Some fields of a payload are changed, each by a function of the payload."""
-
-    def faulty(port):
-        return Cat(
-            Value.cast(changes[name](port) if name in changes else port[name])[: field.width]
-            for name, field in port.shape()
-        )
-
-    return faulty
 
 
 def flip_sometimes(payload):
@@ -49,7 +33,7 @@ FAULTS = {
     "a channel stays open": ("tasks", "i.payload", with_fields(closing=lambda payload: Const(0))),
     "a refused group is dropped": ("tasks", "o.ready", stuck(1)),
     "a group comes without valid": ("tasks", "o.valid", stuck(0)),
-    "a tie is rounded down": ("requantizer", "bias", lambda port: port - 1),
+    "a tie is rounded down": ("requantizer", "bias", lambda port, ports: port - 1),
     "relu_before_add does nothing": ("requantizer", "relu_before_add", stuck(0)),
     "the residual is scaled wrongly": ("requantizer", "residual", each_plus_one),
     "a pooled mean is not told apart": ("requantizer", "pooled", stuck(0)),
@@ -93,24 +77,7 @@ class FaultyBlocks(Blocks):
             for number, (owner, port, change) in enumerate(FAULTS.values(), start=1)
             if owner == name
         ]
-        inside = _ports(block)
-        for port, (outer, flow) in _ports(getattr(self, name)).items():
-            inner = inside[port][0]
-            source, target = (outer, inner) if flow == In else (inner, outer)
-            value = Value.cast(source)
-            for number, faulty_port, change in faults:
-                if port == faulty_port:
-                    value = Mux(self.fault == number, Value.cast(change(source)), value)
-            if isinstance(Value.cast(target), Signal):
-                m.d.comb += Value.cast(target).eq(value)
-
-
-def _ports(interface) -> dict:
-    """Value and direction of each port by its dotted name."""
-    return {
-        ".".join(map(str, path)): (value, member.flow)
-        for path, member, value in interface.signature.flatten(interface)
-    }
+        connect(m, getattr(self, name), block, self.fault, faults)
 
 
 @pytest.fixture(scope="module")
