@@ -1,7 +1,7 @@
 """Synthesis, placement and routing of the core on a Lattice ECP5, with the open tools of YoWASP.
 
 ``python -m penstock.boards.ecp5 --config ulx3s-85f`` prints what the core takes and the clock that
-it reaches. No board yet: a shift register of three pins stands for whatever will surround the core.
+it reaches. No board yet: a shift register stands for whatever will surround the core.
 """
 
 import argparse

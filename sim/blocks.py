@@ -24,7 +24,13 @@ class Blocks(wiring.Component):
 
     def __init__(self, cfg: Config, **more: wiring.Member):
         self.cfg = cfg
-        self.blocks = {
+        self.blocks = self.make(cfg)
+        ports = {name: Out(block.signature) for name, block in self.blocks.items()}
+        super().__init__({**ports, **more})
+
+    def make(self, cfg: Config) -> dict[str, wiring.Component]:
+        """The blocks by name."""
+        return {
             "gate": GateComparator(cfg),
             "tasks": TaskQueue(cfg),
             "requantizer": Requantizer(cfg),
@@ -33,8 +39,6 @@ class Blocks(wiring.Component):
             "pool": GlobalAveragePool(cfg),
             "window": WindowPath(cfg),
         }
-        ports = {name: Out(block.signature) for name, block in self.blocks.items()}
-        super().__init__({**ports, **more})
 
     def elaborate(self, platform):
         m = Module()

@@ -29,17 +29,14 @@ class ControlBlocks(Blocks):
     The sequencer is there for resident and for streamed weights, whichever the configuration has.
     """
 
-    def __init__(self, cfg: Config, **more: wiring.Member):
-        self.cfg = cfg
-        self.blocks = {
+    def make(self, cfg: Config) -> dict[str, wiring.Component]:
+        return {
             "dispatcher": Dispatcher(cfg),
             "tables": LayerTables(cfg),
             "in_flight": InFlight(cfg),
             "resident": Sequencer(dataclasses.replace(cfg, weights="resident")),
             "streamed": Sequencer(dataclasses.replace(cfg, weights="streamed")),
         }
-        ports = {name: Out(block.signature) for name, block in self.blocks.items()}
-        wiring.Component.__init__(self, {**ports, **more})
 
 
 class LayerTables(wiring.Component):

@@ -1,13 +1,10 @@
 """The benches of the control blocks fail for the mistakes that matter: each must be caught."""
 
 import pytest
-from amaranth.hdl import Const, Module, Mux, Value
-from amaranth.lib import wiring
-from amaranth.lib.wiring import In
-from faults import connect, stuck, with_fields
+from amaranth.hdl import Const, Mux, Value
+from faults import faulty, stuck, with_fields
 from test_hw_control_blocks import BENCHES, CONFIGS, parameters, programs
 
-from penstock.config import Config
 from penstock.sim.control_blocks import ControlBlocks
 from penstock.sim.runner import SimulationError, build_component, run
 
@@ -134,24 +131,9 @@ FAULTS = {
 """What is wrong: the block, its port, and what the port becomes, given all ports of the block."""
 
 
-class FaultyControlBlocks(ControlBlocks):
-    """The blocks with one fault, chosen by ``fault``, an index into FAULTS from 1 on."""
-
-    def __init__(self, cfg: Config):
-        super().__init__(cfg, fault=In(8))
-
-    def connect(self, m: Module, name: str, block: wiring.Component):
-        faults = [
-            (number, port, change)
-            for number, (owner, port, change) in enumerate(FAULTS.values(), start=1)
-            if owner == name
-        ]
-        connect(m, getattr(self, name), block, self.fault, faults)
-
-
 @pytest.fixture(scope="module")
 def build():
-    return build_component(FaultyControlBlocks(CONFIGS[NAME]))
+    return build_component(faulty(ControlBlocks, CONFIGS[NAME], FAULTS))
 
 
 def bench(build, block: str, fault: int, programs):

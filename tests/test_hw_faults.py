@@ -3,13 +3,10 @@
 import dataclasses
 
 import pytest
-from amaranth.hdl import Cat, Const, Module
-from amaranth.lib import wiring
-from amaranth.lib.wiring import In
-from faults import connect, stuck, with_fields
+from amaranth.hdl import Cat, Const
+from faults import faulty, stuck, with_fields
 from test_hw_blocks import BENCHES, CONFIGS
 
-from penstock.config import Config
 from penstock.sim.blocks import Blocks
 from penstock.sim.runner import SimulationError, build_component, run
 
@@ -65,24 +62,9 @@ FAULTS = {
 """What is wrong: the block, its port, and what the port becomes."""
 
 
-class FaultyBlocks(Blocks):
-    """The blocks with one fault, chosen by ``fault``, an index into FAULTS from 1 on."""
-
-    def __init__(self, cfg: Config):
-        super().__init__(cfg, fault=In(8))
-
-    def connect(self, m: Module, name: str, block: wiring.Component):
-        faults = [
-            (number, port, change)
-            for number, (owner, port, change) in enumerate(FAULTS.values(), start=1)
-            if owner == name
-        ]
-        connect(m, getattr(self, name), block, self.fault, faults)
-
-
 @pytest.fixture(scope="module")
 def build():
-    return build_component(FaultyBlocks(CONFIG))
+    return build_component(faulty(Blocks, CONFIG, FAULTS))
 
 
 def bench(build, block: str, fault: int, folder):
