@@ -1,13 +1,22 @@
 """The register port: settings, commands, status, watchdog and counters."""
 
-from amaranth import Module, Mux, Signal
+from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from penstock.config import Config
 from penstock.hw.layouts import register_signature
 from penstock.program import VERSION
-from penstock.registers import ADDRESS, IDENTITY, REGISTERS, Code, Command, State
+from penstock.registers import (
+    ADDRESS,
+    ALIGNMENT,
+    IDENTITY,
+    REGISTERS,
+    STATUS_FIELDS,
+    Code,
+    Command,
+    State,
+)
 
 HALT_CYCLES = 8
 """Shortest halt: whatever is in the pipeline leaves it in that time."""
@@ -22,6 +31,9 @@ COUNTERS = tuple(
 SETTINGS = ("input", "input_stride", "output", "output_stride", "images", "gating")
 """Registers whose values START takes along for the whole run."""
 
+BUFFERS = ("INPUT", "INPUT_STRIDE", "OUTPUT", "OUTPUT_STRIDE")
+"""Registers with an address or stride in bytes that START checks."""
+
 
 def events_layout(cfg: Config) -> data.StructLayout:
     """What the engine counts in one cycle: up to ``rows`` outputs and tasks, one of all else."""
@@ -31,7 +43,7 @@ def events_layout(cfg: Config) -> data.StructLayout:
 
 def status_layout() -> data.StructLayout:
     """The STATUS register from bit 0 up."""
-    return data.StructLayout({"code": 8, "state": 4, "done": 1, "loaded": 1, "refused": 1})
+    return data.StructLayout(dict(STATUS_FIELDS))
 
 
 class Control(wiring.Component):
@@ -44,8 +56,9 @@ class Control(wiring.Component):
 
     After ABORT, an error or a timeout ``halt`` is high for at least HALT_CYCLES, and until
     ``outstanding`` is low; the code is readable at once, ``interrupt`` (the done bit) rises at the
-    end. The watchdog counts cycles without ``progress`` and acts one cycle late. ``events`` are
-    counted while running only, two cycles after they came. All registers are 0 after reset.
+    end. Where that does not come either, it rises with TIMEOUT, and the state stays DRAINING until
+    ``outstanding`` falls. The watchdog counts cycles without ``progress`` and acts one cycle late.
+    ``events`` are counted while running only, two cycles after they came.
 
     The register port takes one access per cycle, reads have latency 1 cycle; no backpressure.
     """
@@ -98,7 +111,7 @@ class Control(wiring.Component):
         for register in REGISTERS:
             if register.access == "rw":
                 bits = 1 if register.name == "GATING" else 32
-                stored = Signal(bits, name=f"{register.name.lower()}_stored")
+                stored = Signal(bits, name=f"{register.name.lower()}_stored", init=register.reset)
                 m.d.comb += values[register.name].eq(stored)
                 with m.If(self.bus.write & (self.bus.address == register.address)):
                     m.d.sync += stored.eq(self.bus.write_data)
@@ -114,12 +127,10 @@ class Control(wiring.Component):
                 m.d.sync += self.bus.read_data.eq(0)
 
     def _watchdog(self, m, limit, status):
-        """High when the command that runs has made no progress for ``limit`` cycles."""
+        """High when a command, or its halt, has made no progress for ``limit`` cycles."""
         expired = Signal()
         waited = Signal(32)
-        waits = Signal()
-        m.d.comb += waits.eq((status.state == State.LOADING) | (status.state == State.RUNNING))
-        with m.If(waits & ~self.progress):
+        with m.If((status.state != State.IDLE) & ~self.progress & ~expired):
             m.d.sync += waited.eq(waited + 1)
             m.d.sync += expired.eq(limit.any() & (waited + 1 >= limit))
         with m.Else():
@@ -146,7 +157,11 @@ class Control(wiring.Component):
                 with m.If(halted != HALT_CYCLES - 1):
                     m.d.sync += halted.eq(halted + 1)
                 with m.Elif(~self.outstanding):
-                    m.d.sync += self._end(status, status.code)
+                    m.d.sync += status.state.eq(State.IDLE)
+                    m.d.sync += status.done.eq(1)
+                with m.Elif(expired):
+                    m.d.sync += status.done.eq(1)
+                    m.d.sync += status.code.eq(Code.TIMEOUT)
 
     def _commands(self, m, values, status):
         """What a write to COMMAND does; it wins over an end in the same cycle."""
@@ -156,7 +171,10 @@ class Control(wiring.Component):
         with m.If(self.bus.write & (self.bus.address == ADDRESS["COMMAND"])):
             with m.If(status.state == State.IDLE):
                 m.d.sync += status.refused.eq(0)
-                with m.If(command == Command.LOAD):
+                with m.If((command == Command.LOAD) & ~self._aligned(values, ("PROGRAM",))):
+                    m.d.sync += self._end(status, Code.MISALIGNED)
+                    m.d.sync += status.loaded.eq(0)
+                with m.Elif(command == Command.LOAD):
                     m.d.sync += self._begin(status, State.LOADING)
                     m.d.sync += status.loaded.eq(0)
                     m.d.sync += self.load.eq(1)
@@ -167,6 +185,8 @@ class Control(wiring.Component):
                     m.d.sync += self._end(status, Code.NOT_LOADED)
                 with m.Elif((command != Command.START) | ~values["IMAGES"].any()):
                     m.d.sync += self._end(status, Code.BAD_COMMAND)
+                with m.Elif(~self._aligned(values, BUFFERS)):
+                    m.d.sync += self._end(status, Code.MISALIGNED)
                 with m.Else():
                     m.d.sync += self._begin(status, State.RUNNING)
                     m.d.sync += self.run.eq(1)
@@ -176,6 +196,11 @@ class Control(wiring.Component):
                 m.d.sync += status.refused.eq(1)
             with m.Elif(status.state != State.DRAINING):
                 m.d.sync += self._stop(status, Code.ABORTED)
+                m.d.sync += status.loaded.eq(status.loaded)  # a LOAD that ends now leaves none
+
+    @staticmethod
+    def _aligned(values, names):
+        return ~Cat(values[name] % ALIGNMENT for name in names).any()
 
     @staticmethod
     def _begin(status, state):
@@ -183,7 +208,7 @@ class Control(wiring.Component):
 
     @staticmethod
     def _stop(status, code):
-        return [status.state.eq(State.DRAINING), status.code.eq(code)]
+        return [status.state.eq(State.DRAINING), status.code.eq(code), status.done.eq(0)]
 
     @staticmethod
     def _end(status, code):

@@ -1,6 +1,6 @@
 """The core: register port and memory streams around the engine."""
 
-from amaranth.hdl import Module, Mux, ResetInserter, Signal
+from amaranth.hdl import Module, ResetInserter, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -44,14 +44,17 @@ class Core(wiring.Component):
         m.submodules.sequencer = ResetInserter(control.halt)(sequencer)
         m.submodules.program_loader = program_loader = ProgramLoader(cfg)
         m.submodules.input_loader = input_loader = InputLoader(cfg)
-        m.submodules.weight_loader = weight_loader = WeightLoader(cfg)
         m.submodules.output_writer = output_writer = OutputWriter()
-        m.submodules.arbiter = arbiter = ReadArbiter(3)
+        readers = [input_loader, program_loader]
+        if cfg.weights == "streamed":
+            m.submodules.weight_loader = weight_loader = WeightLoader(cfg)
+            readers.append(weight_loader)
+        m.submodules.arbiter = arbiter = ReadArbiter(len(readers))
         memory = self.memory
         header = program_loader.header
 
         # Memory.
-        for index, client in enumerate((input_loader, weight_loader, program_loader)):
+        for index, client in enumerate(readers):
             wiring.connect(m, client.request, arbiter.request[index])
             wiring.connect(m, arbiter.data[index], client.data)
         wiring.connect(m, arbiter.read_request, wiring.flipped(memory.read_request))
@@ -64,7 +67,7 @@ class Core(wiring.Component):
         for name in ("program_write", "parameter_write"):
             wiring.connect(m, getattr(program_loader, name), getattr(engine, name))
         m.d.comb += arbiter.drain.eq(control.halt)
-        for client in (program_loader, input_loader, weight_loader, output_writer):
+        for client in (*readers, output_writer):
             m.d.comb += client.halt.eq(control.halt)
         for client in (input_loader, output_writer):
             m.d.comb += client.header.eq(header)
@@ -79,7 +82,7 @@ class Core(wiring.Component):
             control.load_code.eq(program_loader.code),
             control.run_done.eq(sequencer.run_done),
             control.outstanding.eq(arbiter.outstanding | output_writer.busy),
-            control.bus_error.eq(input_loader.error | weight_loader.error | output_writer.error),
+            control.bus_error.eq(input_loader.error | output_writer.error),
             control.layer.eq(sequencer.layer),
             control.image.eq(sequencer.image),
             sequencer.run.eq(control.run),
@@ -89,7 +92,6 @@ class Core(wiring.Component):
             m.d.comb += getattr(sequencer, name).eq(getattr(control, name))
 
         # Layers.
-        program_weights, streamed_weights = program_loader.weight_write, weight_loader.weight_write
         m.d.comb += [
             engine.gating.eq(control.gating),
             engine.fetch.eq(sequencer.fetch),
@@ -102,22 +104,23 @@ class Core(wiring.Component):
             input_loader.start.eq(sequencer.input_start),
             input_loader.address.eq(sequencer.input_address),
             sequencer.input_busy.eq(input_loader.busy),
-            weight_loader.start.eq(sequencer.weight_start),
-            weight_loader.address.eq(sequencer.weight_address),
-            weight_loader.words.eq(engine.next.weight_words),
-            weight_loader.destination.eq(engine.next.weight_address),
-            sequencer.weight_busy.eq(weight_loader.busy),
             output_writer.start.eq(sequencer.output_start),
             output_writer.address.eq(sequencer.output_address),
             sequencer.output_busy.eq(output_writer.busy),
-            engine.weight_write.enable.eq(program_weights.enable | streamed_weights.enable),
-            engine.weight_write.address.eq(
-                Mux(program_weights.enable, program_weights.address, streamed_weights.address)
-            ),
-            engine.weight_write.data.eq(
-                Mux(program_weights.enable, program_weights.data, streamed_weights.data)
-            ),
         ]
+        if cfg.weights == "streamed":
+            wiring.connect(m, weight_loader.weight_write, engine.weight_write)
+            m.d.comb += [
+                weight_loader.start.eq(sequencer.weight_start),
+                weight_loader.address.eq(sequencer.weight_address),
+                weight_loader.words.eq(engine.next.weight_words),
+                weight_loader.destination.eq(engine.next.weight_address),
+                sequencer.weight_busy.eq(weight_loader.busy),
+            ]
+            with m.If(weight_loader.error):
+                m.d.comb += control.bus_error.eq(1)
+        else:
+            wiring.connect(m, program_loader.weight_write, engine.weight_write)
         self._events(m)
         return m
 

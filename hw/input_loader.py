@@ -5,8 +5,8 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from penstock.config import MEMORY_BITS, Config
-from penstock.hw.layouts import bank_word_layout, record_layout, request_layout
-from penstock.hw.memory import BurstReader, read_data_layout
+from penstock.hw.layouts import bank_word_layout, read_data_layout, record_layout, request_layout
+from penstock.hw.memory import BurstGenerator
 from penstock.hw.pipeline import add3
 from penstock.program import HEADER
 
@@ -184,7 +184,7 @@ class InputLoader(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.reader = reader = BurstReader(IMAGE_BEATS_BITS)
+        m.submodules.reader = reader = BurstGenerator(IMAGE_BEATS_BITS)
         m.submodules.unpacker = unpacker = PixelUnpacker(self.cfg)
         m.submodules.walk = walk = MapWalk()
         walking = Signal()  # words of the map are still to be offered

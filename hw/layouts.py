@@ -4,7 +4,7 @@ from amaranth.hdl import signed, unsigned
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out, Signature
 
-from penstock.config import Config
+from penstock.config import BURST_BEATS, MEMORY_BITS, Config
 from penstock.program import Record
 
 
@@ -21,21 +21,33 @@ def record_layout(record: Record) -> data.StructLayout:
 
 
 def request_layout() -> data.StructLayout:
-    """A transfer of ``beats`` 64-bit words from byte ``address``."""
-    return data.StructLayout({"address": 32, "beats": 16})
+    """A transfer of ``beats`` 64-bit words, 1..BURST_BEATS, from byte ``address``."""
+    return data.StructLayout({"address": 32, "beats": range(BURST_BEATS + 1)})
+
+
+def read_data_layout() -> data.StructLayout:
+    """One beat of read data: 64 bits, and whether the memory reported an error."""
+    return data.StructLayout({"data": MEMORY_BITS, "error": 1})
+
+
+def write_data_layout() -> data.StructLayout:
+    """One beat of write data: 64 bits, and whether it is the last one of its request."""
+    return data.StructLayout({"data": MEMORY_BITS, "last": 1})
 
 
 def memory_signature() -> Signature:
     """The core's side of the memory: reads in order, one done per write request.
 
-    Data beats follow requests in order, any latency, valid/ready on every stream.
+    A request starts at a multiple of 8 bytes, a write of one of 64 bytes; none crosses a boundary
+    of ``8 * BURST_BEATS`` bytes, so none a page of 4 kB. Data beats follow requests in order, any
+    latency, valid/ready on every stream.
     """
     return Signature(
         {
             "read_request": Out(stream.Signature(request_layout())),
-            "read_data": In(stream.Signature(data.StructLayout({"data": 64, "error": 1}))),
+            "read_data": In(stream.Signature(read_data_layout())),
             "write_request": Out(stream.Signature(request_layout())),
-            "write_data": Out(stream.Signature(data.StructLayout({"data": 64, "last": 1}))),
+            "write_data": Out(stream.Signature(write_data_layout())),
             "write_done": In(stream.Signature(data.StructLayout({"error": 1}), always_ready=True)),
         }
     )

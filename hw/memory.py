@@ -5,18 +5,10 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
-from penstock.config import MEMORY_BITS
-from penstock.hw.layouts import request_layout
-
-BURST_BEATS = 64
-"""Longest request of a BurstReader, beats; it crosses no boundary of that size."""
+from penstock.config import BURST_BEATS, MEMORY_BITS
+from penstock.hw.layouts import read_data_layout, request_layout
 
 BEAT_BYTES = MEMORY_BITS // 8
-
-
-def read_data_layout() -> data.StructLayout:
-    """One beat of read data: 64 bits, and whether the memory reported an error."""
-    return data.StructLayout({"data": MEMORY_BITS, "error": 1})
 
 
 def times(value, constant: int):
@@ -25,7 +17,7 @@ def times(value, constant: int):
     return sum(terms[1:], start=terms[0])
 
 
-class BurstReader(wiring.Component):
+class BurstGenerator(wiring.Component):
     """Requests ``beats`` 64-bit words from byte ``address`` on, at most BURST_BEATS at a time.
 
     No request crosses a boundary of ``8 * BURST_BEATS`` bytes, so none crosses a 4 kB page.
@@ -102,7 +94,9 @@ class ReadArbiter(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        route = data.StructLayout({"client": range(max(self.clients, 2)), "beats": 16})
+        route = data.StructLayout(
+            {"client": range(max(self.clients, 2)), "beats": range(BURST_BEATS + 1)}
+        )
         m.submodules.fifo = fifo = SyncFIFO(width=route.size, depth=self.depth)
         granted = Signal(route)
         waiting = data.View(route, fifo.r_data)

@@ -6,8 +6,8 @@ from amaranth.lib.crc import catalog
 from amaranth.lib.wiring import In, Out
 
 from penstock.config import MEMORY_BITS, Config
-from penstock.hw.layouts import ram_write_signature, record_layout, request_layout
-from penstock.hw.memory import BurstReader, read_data_layout, times
+from penstock.hw.layouts import ram_write_signature, read_data_layout, record_layout, request_layout
+from penstock.hw.memory import BurstGenerator, times
 from penstock.hw.weight_loader import WeightAssembler
 from penstock.program import DESCRIPTOR, HEADER, MAGIC, PARAMETER, VERSION, WORD_BYTES
 from penstock.registers import Code
@@ -68,7 +68,7 @@ class ProgramLoader(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.reader = reader = BurstReader(LENGTH_BITS)
+        m.submodules.reader = reader = BurstGenerator(LENGTH_BITS)
         m.submodules.crc = crc = catalog.CRC32_ISO_HDLC(MEMORY_BITS).create()
         phase = Signal(_Phase)
         left = Signal(LENGTH_BITS)  # words still to come

@@ -5,8 +5,8 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from penstock.config import MEMORY_BITS, Config
-from penstock.hw.layouts import ram_write_signature, request_layout
-from penstock.hw.memory import BurstReader, read_data_layout, times
+from penstock.hw.layouts import ram_write_signature, read_data_layout, request_layout
+from penstock.hw.memory import BurstGenerator, times
 
 ADDRESS_BITS = 16
 WORDS_BITS = 20
@@ -80,7 +80,7 @@ class WeightLoader(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         beats = times(self.words, self.cfg.weight_beats)
-        m.submodules.reader = reader = BurstReader(len(beats))
+        m.submodules.reader = reader = BurstGenerator(len(beats))
         m.submodules.assembler = assembler = WeightAssembler(self.cfg)
         left = Signal(WORDS_BITS)  # weight words still to write
 

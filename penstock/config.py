@@ -16,6 +16,9 @@ A block fits into 3x3 pixels, so that its results lie in distinct banks.
 MEMORY_BITS = 64
 """Width of the core's memory streams; a beat is one transfer of that width."""
 
+BURST_BEATS = 64
+"""Longest request of the core, in beats; a request crosses no boundary of that size."""
+
 BANKS = 9
 """Banks of an activation buffer, arranged 3x3."""
 
@@ -47,6 +50,7 @@ class Config:
     queue_groups: int = 32  # task queue length, in groups of `rows` tasks
     write_groups: int = 64  # write queue length, in groups of `rows` results
     pool_channels: int = 8  # output channels that a fused pooling may have open at once
+    axi_bits: int = 64  # data width of the AXI4 master
     target: str = "generic"  # technology of the multiplier and RAM modules
 
     def __post_init__(self):
@@ -55,6 +59,7 @@ class Config:
         self._one_of("weights", ("resident", "streamed"))
         self._one_of("target", ("generic", "ecp5"))
         self._one_of("map_side", (16, 32, 64, 128))
+        self._one_of("axi_bits", (32, 64, 128))
         for field, low, high in (
             ("activation_bits", 2, 8),
             ("weight_bits", 2, 8),
@@ -104,9 +109,12 @@ class Config:
 
     @property
     def hash(self) -> int:
-        """32 bits that a program and its hardware must share: CRC-32 of the sizes."""
+        """32 bits that a program and its hardware must share: CRC-32 of the sizes.
+
+        Name, target and AXI width make no difference to a program and are left out.
+        """
         sizes = dataclasses.asdict(self)
-        del sizes["name"], sizes["target"]
+        del sizes["name"], sizes["target"], sizes["axi_bits"]
         return zlib.crc32(json.dumps(sizes, sort_keys=True).encode())
 
 

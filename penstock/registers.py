@@ -26,6 +26,7 @@ class Code(IntEnum):
     ABORTED = 8
     BUS_ERROR = 9  # the memory answered with an error
     BAD_COMMAND = 10  # unknown command, or IMAGES is 0
+    MISALIGNED = 11  # an address or stride of the command is no multiple of 64 bytes
 
 
 class State(IntEnum):
@@ -37,14 +38,25 @@ class State(IntEnum):
     DRAINING = 3  # stopped by an abort or an error, waiting for outstanding transfers
 
 
+ALIGNMENT = 64
+"""Bytes: program, inputs, outputs and their strides are multiples of it."""
+
+WATCHDOG_RESET = 1 << 20
+"""Cycles without progress before TIMEOUT, unless the host writes another number."""
+
+STATUS_FIELDS = (("code", 8), ("state", 4), ("done", 1), ("loaded", 1), ("refused", 1))
+"""(name, bits) of the STATUS register, from bit 0 up."""
+
+
 @dataclass(frozen=True)
 class Register:
-    """One 32-bit register: byte address, access ("rw", "ro" or "wo"), meaning."""
+    """One 32-bit register: byte address, access ("rw", "ro", "wo"), meaning, value after reset."""
 
     name: str
     address: int
     access: str
     doc: str
+    reset: int = 0
 
 
 _DESCRIPTIONS = (
@@ -53,14 +65,14 @@ _DESCRIPTIONS = (
     ("CONFIG", "ro", "configuration hash"),
     ("COMMAND", "wo", "1 LOAD, 2 START, 3 ABORT; refused while busy, except ABORT"),
     ("STATUS", "ro", "bits 7:0 code, 11:8 state, 12 done, 13 program loaded, 14 command refused"),
-    ("PROGRAM", "rw", "byte address of the program, 8-byte aligned"),
+    ("PROGRAM", "rw", "byte address of the program"),
     ("INPUT", "rw", "byte address of the first image"),
     ("INPUT_STRIDE", "rw", "bytes from one image to the next"),
     ("OUTPUT", "rw", "byte address of the first image's output"),
     ("OUTPUT_STRIDE", "rw", "bytes from one output to the next"),
     ("IMAGES", "rw", "images of one START"),
     ("GATING", "rw", "bit 0: 1 gates as trained, 0 runs the same program as dense convolutions"),
-    ("WATCHDOG", "rw", "cycles without progress before TIMEOUT; 0 switches it off"),
+    ("WATCHDOG", "rw", "cycles without progress before TIMEOUT (reset: 1,048,576); 0 switches it off"),
     ("LAYER", "ro", "layer that runs, or ran last"),
     ("IMAGE", "ro", "images finished in this START"),
     ("CYCLES", "ro", "cycles from the accepted START to its end, low half"),
@@ -78,7 +90,7 @@ _DESCRIPTIONS = (
     ("STALL_OUTPUT", "ro", "cycles without a step: the last outputs not yet written to memory"),
 )  # fmt: skip
 REGISTERS = tuple(
-    Register(name, 4 * index, access, doc)
+    Register(name, 4 * index, access, doc, WATCHDOG_RESET if name == "WATCHDOG" else 0)
     for index, (name, access, doc) in enumerate(_DESCRIPTIONS)
 )
 ADDRESS = {register.name: register.address for register in REGISTERS}

@@ -13,12 +13,21 @@ from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
 from cocotb.utils import get_sim_time
 
 from penstock.config import Config
-from penstock.hw.control import COUNTERS, HALT_CYCLES, events_layout
+from penstock.hw.control import BUFFERS, COUNTERS, HALT_CYCLES, events_layout
 from penstock.hw.layouts import bank_word_layout, record_layout, request_layout
 from penstock.hw.output_writer import raw_result_layout
 from penstock.hw.program_loader import LENGTH_BITS
 from penstock.program import DESCRIPTOR, HEADER, MAGIC, VERSION
-from penstock.registers import ADDRESS, IDENTITY, REGISTERS, Code, Command, State
+from penstock.registers import (
+    ADDRESS,
+    ALIGNMENT,
+    IDENTITY,
+    REGISTERS,
+    WATCHDOG_RESET,
+    Code,
+    Command,
+    State,
+)
 from penstock.sim.memory import MemoryModel
 from penstock.sim.runner import bench_parameters
 from penstock.sim.streams import (
@@ -255,7 +264,7 @@ def cycle() -> int:
 async def a_program_is_written(dut):
     """Every section reaches its memory, word for word; several programs one after the other."""
     side = await Side(dut).start()
-    for address in (0, 64, 0x1F8, 0x4048):
+    for address in (0, 64, 0x1C0, 0x4040):
         words = random_program(side.cfg, input_base=random.randint(0, 2047), input_beats=7)
         before = side.memory.beats_read
         assert await side.load(words, address) == Code.OK
@@ -469,21 +478,21 @@ async def weights_and_image_load_at_once(dut):
 async def results_reach_memory(dut):
     """Two results a word, an odd last one padded with 0, image after image."""
     side = await Side(dut).start()
-    for results in (1, 2, 7, 10):
+    for results in (1, 2, 7, 10, 127, 129, 401):  # up to five bursts
         beats = -(-results // 2)
         await side.load_good(output_beats=beats)
         values = [random.randrange(-(2**31), 2**31) for _ in range(2 * results)]
         values[0], values[-1] = -(2**31), 2**31 - 1
         before = bytes(side.memory.content[:0x3FF00])
-        side.place(0x3FF00, random_words(100))
+        side.place(0x3FF00, random_words(600))
         for image in range(2):
-            await side.pulse("output_start", output_address=0x40000 + 0x100 * image)
+            start = 0x40000 + 0x840 * image  # the second begins amid a burst's boundaries
+            await side.pulse("output_start", output_address=start)
             mine = values[image * results : (image + 1) * results]
             side.results.send(*({"data": v, "last": i == results - 1} for i, v in enumerate(mine)))
             while not dut.output_busy.value:
                 await RisingEdge(dut.clk)
             await side.finished("output_busy")
-            start = 0x40000 + 0x100 * image
             padded = np.array([*mine, *[0] * (results % 2)], "<i4").tobytes()
             assert side.memory.content[start : start + 8 * beats] == padded
         assert side.memory.content[:0x3FF00] == before
@@ -495,11 +504,14 @@ async def registers_hold_what_was_written(dut):
     side = await Side(dut).start()
     for register in REGISTERS:
         expected = {"IDENTITY": IDENTITY, "VERSION": VERSION, "CONFIG": side.cfg.hash}
+        expected["WATCHDOG"] = WATCHDOG_RESET
         assert await side.read(register.name) == expected.get(register.name, 0)
     assert await side.read_address(4 * len(REGISTERS)) == 0
     writable = [register.name for register in REGISTERS if register.access == "rw"]
     values = {name: random.getrandbits(32) | 1 for name in writable}
     values["WATCHDOG"] = 0
+    for name in ("PROGRAM", *BUFFERS):
+        values[name] &= -ALIGNMENT
     await side.write(**values)
     await side.write(**{r.name: random.getrandbits(32) for r in REGISTERS if r.access == "ro"})
     for name in writable:
@@ -514,6 +526,11 @@ async def registers_hold_what_was_written(dut):
     await side.load_good()
     await side.write(IMAGES=0, COMMAND=Command.START)
     assert await side.ended() == Code.BAD_COMMAND
+    for name in BUFFERS:
+        for bit in range(6):
+            await side.write(IMAGES=1, **{name: 1 << bit}, COMMAND=Command.START)
+            assert await side.ended() == Code.MISALIGNED
+        await side.write(**{name: values[name]})
     await side.write(COMMAND=Command.ABORT)
     assert await side.ended() == Code.ABORTED
     assert (await side.status())["loaded"]
@@ -533,8 +550,14 @@ async def registers_hold_what_was_written(dut):
     await side.pulse("run_done")
     assert await side.ended() == Code.OK
     assert (await side.status())["refused"] == 1
-    await side.begin()
+    await side.begin(**values)
     assert (await side.status())["refused"] == 0
+    await side.pulse("run_done")
+    assert await side.ended() == Code.OK
+    for bit in range(6):
+        await side.write(PROGRAM=1 << bit, COMMAND=Command.LOAD)
+        assert await side.ended() == Code.MISALIGNED
+    assert not (await side.status())["loaded"]
 
 
 @cocotb.test(timeout_time=2, timeout_unit="ms")
@@ -656,8 +679,26 @@ async def the_watchdog_waits_for_progress(dut):
     await side.write(WATCHDOG=100, PROGRAM=0, COMMAND=Command.LOAD)
     while not dut.halt.value:
         await RisingEdge(dut.clk)
-    assert (await side.status())["code"] == Code.TIMEOUT
+    status = await side.status()
+    assert (status["code"], status["done"]) == (Code.TIMEOUT, 0)
+    start = cycle()
+    await RisingEdge(dut.interrupt)  # though the memory still owes its answer
+    assert 90 <= cycle() - start <= 100 + HALT_CYCLES
+    status = await side.status()
+    assert (status["code"], status["state"]) == (Code.TIMEOUT, State.DRAINING)
+    await side.write(COMMAND=Command.LOAD)
+    assert (await side.status())["refused"]
+    await side.finished("halt")
     assert await side.ended() == Code.TIMEOUT
     assert not (await side.status())["loaded"]
+
+    side.memory.latency = 300
+    await side.write(WATCHDOG=0, COMMAND=Command.LOAD)
+    await ClockCycles(dut.clk, 20)
+    await side.write(COMMAND=Command.ABORT, WATCHDOG=100)
+    await RisingEdge(dut.interrupt)
+    status = await side.status()
+    assert (status["code"], status["state"]) == (Code.TIMEOUT, State.DRAINING)
+    await side.finished("halt")
     await side.write(WATCHDOG=1000)
     await side.load_good()

@@ -5,8 +5,7 @@ import random
 import cocotb
 from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
 
-from penstock.hw.layouts import request_layout
-from penstock.hw.memory import read_data_layout
+from penstock.hw.layouts import read_data_layout, request_layout
 from penstock.sim.runner import bench_parameters
 from penstock.sim.streams import StreamSink, StreamSource, start_clock, unpack
 
