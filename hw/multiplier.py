@@ -49,8 +49,11 @@ class Multipliers(wiring.Component):
         return product
 
     def _ecp5(self, m: Module, index: int):
-        left, right, product = Signal(signed(18)), Signal(signed(18)), Signal(signed(36))
-        m.d.comb += [left.eq(self.left[index]), right.eq(self.right[index])]
+        # Operands take the high bits, so that their low ones are constants, which need no wire as
+        # the copies of a sign would; the product, of as many bits as both, is at the top, too.
+        left, right, product = Signal(18), Signal(18), Signal(36)
+        m.d.comb += left.eq(self.left[index] << 18 - self.left_bits)
+        m.d.comb += right.eq(self.right[index] << 18 - self.right_bits)
         ports = {"i_CLK0": ClockSignal(), "i_CE0": Const(1, 1), "i_RST0": Const(0, 1)}
         ports |= {"i_SIGNEDA": Const(1, 1), "i_SIGNEDB": Const(1, 1)}
         ports |= {"i_SOURCEA": Const(0, 1), "i_SOURCEB": Const(0, 1)}
@@ -70,4 +73,4 @@ class Multipliers(wiring.Component):
             p_REG_OUTPUT_RST="RST0",
             **ports,
         )
-        return product
+        return product[36 - self.left_bits - self.right_bits :].as_signed()

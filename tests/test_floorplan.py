@@ -1,0 +1,83 @@
+"""The floorplan of the ECP5-85F, on a netlist of the names and ports that yosys gives."""
+
+import re
+from itertools import pairwise
+
+import pytest
+
+from penstock.boards.floorplan import MULTIPLIER_ROWS, MULTIPLIERS, RAM_ROWS, RAMS, floorplan
+from penstock.config import preset
+from penstock.errors import PenstockError
+
+PARTS = {0: 64, 4096: 32, 6144: 16, 7168: 8}
+"""Parts of the weight memory by first word, and how many block RAMs each takes."""
+
+
+def netlist() -> dict:
+    """The multipliers and block RAMs of ``ulx3s-85f``, and two cells that have no fixed place."""
+    cells = {"core.engine.requantizer.low.dsp_0": "MULT18X18D", "core.other.memory": "DP16KD"}
+    for row in range(4):
+        for lane in range(36):
+            cells[f"core.engine.array.multipliers_{row}.dsp_{lane}"] = "MULT18X18D"
+        for bank in range(18):
+            name = f"core.engine.buffers.bank_{row}_{bank // 9}_{bank % 9}.memory.memory.0.0"
+            cells[name] = "DP16KD"
+    module = {name: {"type": kind, "attributes": {}} for name, kind in cells.items()}
+    for part, count in PARTS.items():
+        for index in range(count):
+            bits = 288 // min(count, 32)
+            first = index % 32 * bits
+            module[f"core.engine.weights.memory_{part}.memory.0.{index}"] = {
+                "type": "DP16KD",
+                "attributes": {},
+                "connections": {f"DIA{bit}": [1000 + first + bit] for bit in range(bits)},
+            }
+    write = {"bits": [1000 + bit for bit in range(288)]}
+    return {"cells": module, "netnames": {"core.engine.weight_write__data": write}}
+
+
+def placed(module: dict) -> dict[str, tuple[int, int, str]]:
+    """Column, row and site of each cell that has one."""
+    sites = {}
+    for name, cell in module["cells"].items():
+        if "BEL" in cell["attributes"]:
+            x, y, site = re.fullmatch(r"X(\d+)/Y(\d+)/(\w+)", cell["attributes"]["BEL"]).groups()
+            sites[name] = int(x), int(y), site
+    return sites
+
+
+def test_every_cell_has_a_site_of_its_own_kind():
+    module = netlist()
+    floorplan(module, preset("ulx3s-85f"))
+    sites = placed(module)
+    assert len(set(sites.values())) == len(sites) == len(module["cells"]) - 2
+    for name, (x, y, site) in sites.items():
+        if module["cells"][name]["type"] == "MULT18X18D":
+            assert y in MULTIPLIER_ROWS and (x, site) in MULTIPLIERS
+        else:
+            assert y in RAM_ROWS and (x, site) in RAMS
+
+
+def test_a_row_of_the_array_stays_within_a_quarter():
+    module = netlist()
+    floorplan(module, preset("ulx3s-85f"))
+    columns = {}
+    for name, (x, _, _) in placed(module).items():
+        if match := re.search(r"multipliers_(\d)|bank_(\d)_", name):
+            columns.setdefault(match[1] or match[2], []).append(x)
+    spans = sorted((min(found), max(found)) for found in columns.values())
+    assert len(spans) == 4
+    assert all(left[1] < right[0] for left, right in pairwise(spans))
+
+
+def test_a_netlist_of_other_cells_is_refused():
+    module = netlist()
+    del module["cells"]["core.engine.array.multipliers_2.dsp_7"]
+    with pytest.raises(PenstockError, match="must find 336 cells in the netlist, not 335"):
+        floorplan(module, preset("ulx3s-85f"))
+
+
+def test_other_sizes_are_left_alone():
+    module = netlist()
+    floorplan(module, preset("asic"))
+    assert placed(module) == {}
