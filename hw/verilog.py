@@ -1,4 +1,4 @@
-"""Verilog text of a component, and the file that a user of the whole core gets."""
+"""Verilog text of a component, and the file that a user of a whole accelerator gets."""
 
 import dataclasses
 import json
@@ -15,7 +15,10 @@ from penstock.hw.core import Core
 from penstock.hw.ram import ram_modules
 
 TOP = "penstock"
-"""Name of the core's top module."""
+"""Name of the accelerator's top module."""
+
+CORE_TOP = "penstock_core"
+"""Name of the top module of the core alone."""
 
 _LINT = (
     ("WIDTHEXPAND", "operands take part at their own width: Verilog extends the narrower one"),
@@ -74,13 +77,18 @@ def _zero_in_simulation(block: re.Match) -> str:
     )
 
 
-def core_verilog(config: Config) -> str:
-    """One self-contained Verilog file of a configuration's core, top module ``penstock``.
+def verilog_file(config: Config, component: wiring.Component, name: str) -> str:
+    """One self-contained Verilog file of a configuration's component, top module ``name``.
 
     Its header tells the generator's version and the configuration. Verilator's lint passes without
     a warning. Targets other than "generic" instantiate the primitives of their technology.
     """
-    return _header(config) + to_verilog(Core(config), TOP)
+    return _header(config) + to_verilog(component, name)
+
+
+def core_verilog(config: Config) -> str:
+    """The Verilog file of a configuration's core alone."""
+    return verilog_file(config, Core(config), CORE_TOP)
 
 
 def _header(config: Config) -> str:

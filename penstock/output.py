@@ -3,7 +3,7 @@
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -29,6 +29,26 @@ def write_json(path: str | os.PathLike | None, content: dict):
     """Write a dict as JSON; without a path do nothing."""
     if path is not None:
         write_whole(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def write_all(folder: Path, files: Mapping[str, str]):
+    """Write several text files, by their names: where one cannot be written, none appears.
+
+    Raises PenstockError naming it.
+    """
+    partial = {name: folder / f"{name}.partial" for name in files}
+    try:
+        for name, text in files.items():
+            partial[name].write_bytes(text.encode())
+        for name in files:
+            partial[name].replace(folder / name)
+    except OSError as error:
+        raise PenstockError(
+            f"{folder / name}: must be a writable file ({error.strerror})"
+        ) from None
+    finally:
+        for path in partial.values():
+            path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

