@@ -10,6 +10,7 @@ from penstock.cycles import estimate
 from penstock.gold import runner as gold
 from penstock.gold.convolution import base_path
 from penstock.network import INPUT, Convolution, Network, Shape
+from penstock.report import design_figures
 
 SHAPES = ((1, 1), (2, 2), (2, 4), (4, 2), (4, 4), (9, 2), (4, 8), (9, 4), (6, 8))
 """Rows and channels per word of the arrays that the cycle model compares."""
@@ -71,7 +72,7 @@ def _thresholds(psum: np.ndarray, density: float, rng: np.random.Generator) -> n
 
 
 def gating(config: Config, seed: int = 0) -> dict:
-    """Measure each layer at each density in the RTL, gating on and off.
+    """Measure each layer at each density in the RTL, behind AXI, gating on and off.
 
     Cycles run from the layer's first base fetch to its last write, input and weights on chip.
     ``ratio`` = cycles / (executed MACs / multipliers); ``model_*`` are the cycle model's figures.
@@ -101,7 +102,13 @@ def gating(config: Config, seed: int = 0) -> dict:
         _row(config, case, runs[2 * index : 2 * index + 2], sum(differences[2 * index :][:2]))
         for index, case in enumerate(cases)
     ]
-    return {"config": config.name, "multipliers": config.multipliers, "seed": seed, "rows": rows}
+    return {
+        "config": config.name,
+        **design_figures(config),
+        "multipliers": config.multipliers,
+        "seed": seed,
+        "rows": rows,
+    }
 
 
 def _row(config: Config, case, runs, mismatches: int) -> dict:

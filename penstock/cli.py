@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from penstock import __version__
-from penstock.config import PRESETS, preset
+from penstock.config import PRESETS
+from penstock.configuration_file import load_config
 from penstock.errors import PenstockError, SimulationError
-from penstock.network import Network, load_network, write_whole
-from penstock.output import check_writable, progress, write_json
+from penstock.network import Network, load_network
+from penstock.output import check_writable, progress, write_all, write_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -87,7 +88,10 @@ def _command(commands, name: str, command: Callable, help: str) -> argparse.Argu
 
 def _add_config(parser: argparse.ArgumentParser, **options):
     parser.add_argument(
-        "--config", metavar="NAME", help=f"configuration: {', '.join(PRESETS)}", **options
+        "--config",
+        metavar="NAME",
+        help=f"configuration: {', '.join(PRESETS)}, or a JSON file of its fields",
+        **options,
     )
 
 
@@ -124,24 +128,37 @@ def _add_compile(commands):
 
 
 def _add_verilog(commands):
-    parser = _command(commands, "verilog", _verilog, "write a configuration's core as Verilog")
+    parser = _command(
+        commands, "verilog", _verilog, "write an accelerator as Verilog, with its integration kit"
+    )
     _add_config(parser, required=True)
     parser.add_argument(
         "--target",
         metavar="NAME",
         help="technology of multipliers and memories, generic or ecp5",
     )
-    parser.add_argument("-o", "--output", metavar="FILE", required=True)
+    _add_design(parser)
+    parser.add_argument("-o", "--output", metavar="FILE.v", required=True)
+
+
+def _add_design(parser: argparse.ArgumentParser):
+    design = parser.add_mutually_exclusive_group()
+    design.add_argument(
+        "--axi-bits", type=int, metavar="N", help="data width of the AXI master: 32, 64 or 128"
+    )
+    design.add_argument(
+        "--core", action="store_true", help="the core alone, with memory streams instead of AXI"
+    )
 
 
 def _add_simulate(commands):
-    parser = _command(commands, "simulate", _simulate, "run a program on the simulated core")
+    parser = _command(commands, "simulate", _simulate, "run a program on the simulated hardware")
     _add_run_options(parser)
 
 
 def _add_compare(commands):
     parser = _command(
-        commands, "compare", _compare, "hold the simulated core against the golden model"
+        commands, "compare", _compare, "hold the simulated hardware against the golden model"
     )
     _add_run_options(parser)
 
@@ -149,6 +166,7 @@ def _add_compare(commands):
 def _add_run_options(parser: argparse.ArgumentParser):
     parser.add_argument("program", metavar="PROGRAM", help="program file of `penstock compile`")
     _add_config(parser)
+    _add_design(parser)
     parser.add_argument("--images", type=int, metavar="N", help="default: 8 digits, or all of FILE")
     parser.add_argument("--input", metavar="FILE.npy", help="images (N, C, H, W), uint8 or int8")
     parser.add_argument("--gating", choices=("on", "off"))
@@ -211,7 +229,7 @@ def _compile(options) -> None:
     from penstock.compiler import compile_network, report
     from penstock.program import save_program
 
-    config = preset(options.config)
+    config = load_config(options.config)
     program = compile_network(_network(options.network), config)
     save_program(program, options.output)
     display.console().print(display.program_table(program, report(program)))
@@ -223,16 +241,24 @@ def _network(name: str) -> Network:
 
 
 def _verilog(options) -> None:
-    config = preset(options.config)
-    if options.target is not None:
-        config = dataclasses.replace(config, target=options.target)
-    check_writable(options.output)
-    from penstock.hw.verilog import core_verilog
+    given = {"target": options.target, "axi_bits": options.axi_bits}
+    config = dataclasses.replace(
+        load_config(options.config),
+        **{field: value for field, value in given.items() if value is not None},
+    )
+    output = Path(options.output)
+    if output.suffix != ".v":
+        raise PenstockError(f"{options.output}: must end in .v")
+    from penstock import display
+    from penstock.hw.integration import ACCELERATOR, CORE, generate, kit_files
 
+    top = CORE if options.core else ACCELERATOR
+    names = kit_files(output.stem, top)
+    check_writable(*(output.parent / name for name in names))
     with progress("generating Verilog"):
-        text = core_verilog(config)
-    write_whole(options.output, text.encode())
-    print(f"{options.output}: top module penstock, {text.count(chr(10)):,} lines")
+        files = generate(config, output.stem, top)
+    write_all(output.parent, files)
+    display.console().print(display.fact_table(f"{config.name}, {config.hash:#010x}", names))
 
 
 def _simulate(options) -> int:
@@ -244,10 +270,10 @@ def _simulate(options) -> int:
     console = display.console()
     if _stopped(program, runs):
         return DIFFER
-    figures = measure(program, images, runs)
+    figures = measure(program, images, runs, core_alone=options.core)
     console.print(display.layer_table(figures))
     console.print(display.counter_table(figures[f"counters_{SUFFIX[gating]}"]))
-    console.print(display.fact_table(_subject(figures), display.figure_facts(figures)))
+    console.print(display.fact_table(display.subject(figures), display.figure_facts(figures)))
     write_json(options.json, figures)
     return 0
 
@@ -264,16 +290,13 @@ def _compare(options) -> int:
     if _stopped(program, runs):
         return DIFFER
     comparisons = compare_runs(program, images, runs)
-    figures = measure(program, images, runs) | comparison_figures(comparisons)
+    figures = measure(program, images, runs, core_alone=options.core)
+    figures |= comparison_figures(comparisons)
     console.print(display.comparison_table(comparisons))
-    console.print(display.fact_table(_subject(figures), display.figure_facts(figures)))
+    console.print(display.fact_table(display.subject(figures), display.figure_facts(figures)))
     display.show_verdict(console, program, comparisons, figures)
     write_json(options.json, figures)
     return DIFFER if figures["mismatches"] else 0
-
-
-def _subject(figures: dict) -> str:
-    return f"{figures['network']} on {figures['config']}, {figures['images']} images"
 
 
 def _run(options, ways: list[bool]) -> tuple[Program, np.ndarray, dict[bool, Run]]:
@@ -281,14 +304,18 @@ def _run(options, ways: list[bool]) -> tuple[Program, np.ndarray, dict[bool, Run
     from penstock.images import choose_images
     from penstock.program import load_program
 
-    config = preset(options.config) if options.config else None
+    config = load_config(options.config) if options.config else None
     program = load_program(options.program, config)
+    if options.axi_bits is not None:
+        config = dataclasses.replace(program.config, axi_bits=options.axi_bits)
+        program = dataclasses.replace(program, config=config)
     images = choose_images(program.network, options.input, options.images, options.seed)
     check_writable(options.json, options.wave)
     from penstock.simulation import run_program
 
     wave = Path(options.wave) if options.wave else None
-    return program, images, run_program(program, images, ways, seed=options.seed, wave=wave)
+    runs = run_program(program, images, ways, seed=options.seed, wave=wave, core_alone=options.core)
+    return program, images, runs
 
 
 def _stopped(program: Program, runs: dict[bool, Run]) -> bool:
@@ -304,7 +331,7 @@ def _stopped(program: Program, runs: dict[bool, Run]) -> bool:
 def _bench(options) -> int:
     from penstock import bench, display
 
-    config = preset(options.config)
+    config = load_config(options.config)
     check_writable(options.json)
     if options.subject == "sizes":
         from penstock.images import held_out_digits
@@ -326,7 +353,7 @@ def _demo(options) -> int:
 
     figures = run_demo(
         load_network(SHIPPED_NETWORK),
-        preset(options.config),
+        load_config(options.config),
         count=options.images,
         output=Path(options.output),
         seed=options.seed,

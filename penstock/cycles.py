@@ -26,7 +26,7 @@ JUDGE_LATENCY = 20
 PUSH_LATENCY = 3
 """From the judgement to the group of tasks that it completes being ready for dispatch."""
 WRITE_LATENCY = 36
-"""From a group's last step to its results in the write queue, without the adder tree."""
+"""From a group's last step to its results in the write queue, without adder tree and rows."""
 LAYER_OVERHEAD = 13
 """From the end of one layer to the first step of the next."""
 STREAM_LATENCY = 32
@@ -217,7 +217,7 @@ class _Dispatcher:
         self.config = config
         levels = (config.lanes - 1).bit_length()  # of the adder tree
         self.to_tasks = JUDGE_LATENCY + levels + PUSH_LATENCY
-        self.to_write = WRITE_LATENCY + levels
+        self.to_write = WRITE_LATENCY + levels + config.rows - 1
         self.time = 0  # the array is free again
         self.finished = 0  # the write queue is empty again
         self.base_steps = self.conditional_steps = 0

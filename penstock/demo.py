@@ -11,7 +11,8 @@ from penstock.config import Config
 from penstock.errors import PenstockError, SimulationError
 from penstock.gold import runner as gold
 from penstock.gold.digits import load_digits_images
-from penstock.hw.verilog import core_verilog
+from penstock.hw.accelerator import Accelerator
+from penstock.hw.verilog import TOP, verilog_file
 from penstock.images import held_out_digits
 from penstock.network import Network, write_whole
 from penstock.output import progress, write_json
@@ -43,7 +44,7 @@ def run_demo(network: Network, config: Config, *, count: int, output: Path, seed
         raise PenstockError(f"{output}: must be a writable folder ({error.strerror})") from None
     save_program(program, output / "program.bin")
     with progress(f"generating the Verilog of {config.name}"):
-        verilog = core_verilog(config)
+        verilog = verilog_file(config, Accelerator(config), TOP)
     write_whole(output / "penstock.v", verilog.encode())
     build = build_simulator(program)
     runs = run_program(program, images, [GATED, DENSE], seed=seed, build=build)
@@ -91,7 +92,7 @@ def _print(console: Console, program, comparisons, figures: dict, output: Path):
     }
     console.print(display.layer_table(figures))
     console.print(display.comparison_table(comparisons))
-    subject = f"{program.network.name} on {config.name}, {figures['images']} held-out images"
+    subject = display.subject(figures, "held-out images")
     console.print(display.fact_table(subject, facts))
     console.print()
     display.show_verdict(console, program, comparisons, figures)

@@ -110,7 +110,7 @@ def counter_table(counters: Mapping[str, int]) -> Table:
 def bench_table(result: Mapping) -> Table:
     """Single gated layers at each density."""
     made = table(
-        f"Single gated layers on {result['config']}",
+        f"Single gated layers on {result['config']}, {design(result)}",
         *("channels", "size", "density", "cycles", "dense", "executed MACs", "over ideal", "model"),
     )
     for row in result["rows"]:
@@ -164,6 +164,17 @@ def fact_table(title: str, facts: Mapping[str, str]) -> Table:
     for name, value in facts.items():
         made.add_row(name, value)
     return made
+
+
+def design(figures: Mapping) -> str:
+    """Which design ran."""
+    return "core alone" if figures["design"] == "core" else f"AXI of {figures['axi_bits']} bits"
+
+
+def subject(figures: Mapping, images: str = "images") -> str:
+    """What ran on what; ``images`` is what its images are called."""
+    where = f"{figures['config']}, {design(figures)}"
+    return f"{figures['network']} on {where}, {figures['images']} {images}"
 
 
 def figure_facts(figures: Mapping) -> dict[str, str]:

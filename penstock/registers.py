@@ -72,7 +72,7 @@ _DESCRIPTIONS = (
     ("OUTPUT_STRIDE", "rw", "bytes from one output to the next"),
     ("IMAGES", "rw", "images of one START"),
     ("GATING", "rw", "bit 0: 1 gates as trained, 0 runs the same program as dense convolutions"),
-    ("WATCHDOG", "rw", "cycles without progress before TIMEOUT (reset: 1,048,576); 0 switches it off"),
+    ("WATCHDOG", "rw", "cycles without progress before TIMEOUT, 0: never; 1,048,576 after reset"),
     ("LAYER", "ro", "layer that runs, or ran last"),
     ("IMAGE", "ro", "images finished in this START"),
     ("CYCLES", "ro", "cycles from the accepted START to its end, low half"),

@@ -1,4 +1,4 @@
-"""What runs on the simulated core measured: one dict for `simulate`, `compare` and `demo`.
+"""What simulated runs measured: one dict for `simulate`, `compare` and `demo`.
 
 Cycles and MACs are averages per image; docs/command_line.md defines efficiency and utilization.
 """
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from penstock.config import Config
 from penstock.cycles import estimate
 from penstock.gold import runner as gold
 from penstock.network import Classifier
@@ -24,7 +25,9 @@ SUFFIX = {GATED: "gated", DENSE: "dense"}
 """Whether the gates are on -> how the names of its figures end."""
 
 
-def measure(program: Program, images: np.ndarray, runs: Mapping[bool, Run]) -> dict:
+def measure(
+    program: Program, images: np.ndarray, runs: Mapping[bool, Run], *, core_alone: bool = False
+) -> dict:
     """The figures of runs of one program on images (N, C, H, W), by whether gating was on.
 
     Fields that need the run that is missing are left out. A run that stopped with an error has no
@@ -35,6 +38,7 @@ def measure(program: Program, images: np.ndarray, runs: Mapping[bool, Run]) -> d
     macs = {GATED: float(golden.macs_executed.mean()), DENSE: float(golden.macs_dense)}
     figures = {
         "config": program.config.name,
+        **design_figures(program.config, core_alone=core_alone),
         "network": program.network.name,
         "images": len(images),
         "multipliers": multipliers,
@@ -56,6 +60,11 @@ def measure(program: Program, images: np.ndarray, runs: Mapping[bool, Run]) -> d
     figures["simulation_speed"] = _speed(runs)
     figures["layers"] = _layers(program, golden, runs)
     return figures
+
+
+def design_figures(config: Config, *, core_alone: bool = False) -> dict:
+    """Which design ran: ``design``, and ``axi_bits`` of the accelerator."""
+    return {"design": "core"} if core_alone else {"design": "axi", "axi_bits": config.axi_bits}
 
 
 def densities(golden: gold.Result) -> np.ndarray:

@@ -13,6 +13,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -136,8 +137,9 @@ def source_digest(*modules) -> str:
 
 
 def _visible(component: wiring.Component, text: str) -> str:
+    ports = re.search(rf"^module {TOP}\((.*?)\);", text, re.DOTALL | re.MULTILINE)[1]
     names = [*component_ports(component)]
-    names += [name for name in ("clk", "rst") if f"input {name};" in text]
+    names += [name for name in ("clk", "rst") if re.search(rf"\b{name}\b", ports)]
     lines = [f'public_flat_rw -module "{TOP}" -var "{name}"\n' for name in names]
     return "`verilator_config\n" + "".join(lines)
 

@@ -1,10 +1,10 @@
-"""Runs compiled programs on the simulated core and compares every layer with the golden model."""
+"""Runs compiled programs on simulated hardware and compares every layer with the golden model."""
 
 import dataclasses
 import json
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,14 +16,18 @@ import penstock.sim
 from penstock.config import Config
 from penstock.errors import PenstockError
 from penstock.gold import runner as gold
+from penstock.hw.accelerator import Accelerator
+from penstock.hw.core import Core
 from penstock.network import Classifier, Network
 from penstock.program import WORD_BYTES, Program
-from penstock.registers import Code
+from penstock.registers import ALIGNMENT, Code
 from penstock.sim.harness import RECORDER, Harness
 from penstock.sim.records import Observed, observe, read_records, records_of_mark
 from penstock.sim.runner import Build, build_recipe, build_root, run, source_digest
 
-_ALIGNMENT = 64  # bytes, of program, images and outputs in memory
+ACCELERATOR_BENCH = "penstock.sim.tb_accelerator"
+CORE_BENCH = "penstock.sim.tb_core"
+
 _WATCHDOG = 200_000  # cycles
 
 
@@ -32,7 +36,7 @@ class Job:
     """One program with its images, run by one LOAD and one START.
 
     images (N, C, H, W), uint8 or int8 as the network's input. ``latency`` and ``stalls``: see
-    MemoryModel.
+    BusMemory.
     """
 
     program: Program
@@ -76,11 +80,20 @@ class Comparison:
     first: tuple[int, int, int, int, int, int] | None = None
 
 
+def build_accelerator(cfg: Config, *, waves: bool = False) -> Build:
+    """The simulator of a configuration's accelerator, the core behind AXI, with its recorder."""
+    return _build("accelerator", lambda: Accelerator(cfg), cfg, waves)
+
+
 def build_core(cfg: Config, *, waves: bool = False) -> Build:
-    """The simulator of a configuration's core with its recorder."""
+    """The simulator of a configuration's core alone with its recorder."""
+    return _build("core", lambda: Core(cfg), cfg, waves)
+
+
+def _build(name: str, make: Callable[[], Core | Accelerator], cfg: Config, waves: bool) -> Build:
     sources = source_digest(penstock, penstock.hw, penstock.sim)
-    recipe = f"core {dataclasses.asdict(cfg)} {sources}"
-    return build_recipe(recipe, lambda: Harness(cfg), sources=[RECORDER], waves=waves)
+    recipe = f"{name} {dataclasses.asdict(cfg)} {sources}"
+    return build_recipe(recipe, lambda: Harness(make()), sources=[RECORDER], waves=waves)
 
 
 def simulate(
@@ -90,35 +103,45 @@ def simulate(
     latency: int = 32,
     stalls: float = 0.0,
     seed: int = 0,
-    waves: Path | None = None,
+    core_alone: bool = False,
 ) -> Run:
-    """Run one program on images; ``waves`` names a VCD file to write.
+    """Run one program on images, on the accelerator or on the core alone.
 
     Raises PenstockError for images that the network does not take, SimulationError where the
     simulation itself fails; a core that stops with an error returns a Run with its code.
     """
     job = Job(program=program, images=images, gating=gating, latency=latency, stalls=stalls)
-    return simulate_many([job], seed=seed, waves=waves)[0]
+    return simulate_many([job], seed=seed, core_alone=core_alone)[0]
 
 
 def simulate_many(
-    jobs: Sequence[Job], *, seed: int = 0, waves: Path | None = None, build: Build | None = None
+    jobs: Sequence[Job],
+    *,
+    seed: int = 0,
+    waves: Path | None = None,
+    core_alone: bool = False,
+    build: Build | None = None,
+    bench: str | None = None,
 ) -> list[Run]:
     """Run jobs of one configuration one after the other, in one simulation without a reset.
 
-    ``build``: that of `build_core`, where the caller has it already.
+    ``waves`` names a VCD file to write. ``build``: that of `build_accelerator`, or of `build_core`
+    with ``core_alone``, where the caller has it already. ``bench``: another one than the design's
+    own, which takes the same parameters and leaves the same files (penstock.sim.jobs).
     """
     cfg = jobs[0].program.config
     for job in jobs:
         _check(job, cfg)
-    build = build or build_core(cfg, waves=waves is not None)
+    if build is None:
+        make = build_core if core_alone else build_accelerator
+        build = make(cfg, waves=waves is not None)
     runs = build_root() / "runs"
     runs.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=runs, prefix="core-"))
+    folder = Path(tempfile.mkdtemp(dir=runs, prefix="run-"))
     jobs_json = [write_job(job, index, folder) for index, job in enumerate(jobs)]
     run(
         build,
-        "penstock.sim.tb_core",
+        bench or (CORE_BENCH if core_alone else ACCELERATOR_BENCH),
         {"jobs": jobs_json},
         tests=1,
         seed=seed,
@@ -179,7 +202,7 @@ def image_bytes(program: Program, images: np.ndarray) -> np.ndarray:
 
 
 def _aligned(size: int) -> int:
-    return -(-size // _ALIGNMENT) * _ALIGNMENT
+    return -(-size // ALIGNMENT) * ALIGNMENT
 
 
 def write_job(job: Job, index: int, folder: Path) -> dict:

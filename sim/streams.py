@@ -60,12 +60,21 @@ def unpack(layout, bits: int):
 
 async def start_clock(dut, cycles: int = 2):
     """Start the clock and hold the reset for some cycles; returns right after a rising edge."""
-    Clock(dut.clk, CLOCK_PERIOD, unit="ns").start()
-    dut.rst.value = 1
+    await _start(dut.clk, dut.rst, 1, cycles)
+
+
+async def start_axi_clock(dut, cycles: int = 2):
+    """As `start_clock`, for ``aclk`` and ``aresetn``."""
+    await _start(dut.aclk, dut.aresetn, 0, cycles)
+
+
+async def _start(clock, reset, active: int, cycles: int):
+    Clock(clock, CLOCK_PERIOD, unit="ns").start()
+    reset.value = active
     for _ in range(cycles):
-        await RisingEdge(dut.clk)
-    dut.rst.value = 0
-    await RisingEdge(dut.clk)
+        await RisingEdge(clock)
+    reset.value = 1 - active
+    await RisingEdge(clock)
 
 
 class StreamSource:

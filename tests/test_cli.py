@@ -5,22 +5,26 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+from amaranth.hdl import Fragment
 from safetensors.numpy import save
 
 from penstock import __version__, bench, cli, demo, simulation
 from penstock.compiler import compile_network
-from penstock.config import preset
+from penstock.config import Config, preset
+from penstock.configuration_file import load_config
 from penstock.errors import PenstockError, SimulationError
 from penstock.gold import runner as gold
+from penstock.hw import integration
 from penstock.images import held_out_digits
 from penstock.network import INPUT, Classifier, Convolution, Network, Pool, Shape, load_network
 from penstock.program import WORD_BYTES, load_program, save_program
 from penstock.registers import Code
 from penstock.report import failures
-from penstock.sim.simulate import Run, build_core
+from penstock.sim.simulate import Run, build_accelerator
 
 TINY = preset("tiny")
 FIELDS = {
@@ -117,19 +121,20 @@ def no_simulator(monkeypatch):
     def fail(*arguments, **options):
         raise AssertionError("the simulator must not be built")
 
+    monkeypatch.setattr(simulation, "build_accelerator", fail)
     monkeypatch.setattr(simulation, "build_core", fail)
 
 
 @pytest.fixture(scope="module")
 def tiny_simulator():
     """The simulator of `tiny`, found or built once for this module."""
-    return build_core(TINY)
+    return build_accelerator(TINY)
 
 
 @pytest.fixture
 def quick(tiny_simulator, monkeypatch):
     """No search for the simulator of `tiny`: generating its Verilog takes seconds each time."""
-    monkeypatch.setattr(simulation, "build_core", lambda config, waves: tiny_simulator)
+    monkeypatch.setattr(simulation, "build_accelerator", lambda config, waves: tiny_simulator)
 
 
 # Commands that work.
@@ -171,16 +176,65 @@ def test_compile_prints_its_report(folder, capsys):
     assert np.array_equal(load_program(output).to_words(), again.to_words())
 
 
-def test_verilog_is_written(folder, capsys):
-    output = folder / "core.v"
+def test_verilog_is_written_with_its_kit(folder, capsys):
+    output = folder / "acc.v"
     arguments = ["verilog", "--config", "icebreaker", "--target", "ecp5", "-o", str(output)]
     assert cli.main(arguments) == 0
     text = output.read_text()
     assert '"name": "icebreaker"' in text
     assert '"target": "ecp5"' in text
     assert "MULT18X18D" in text
+    assert "module penstock(" in text
     assert text.rstrip().endswith("endmodule")
-    assert {path.name for path in folder.iterdir()} == {"small.bin", "core.v"}
+    names = {
+        *("acc.v", "acc_instance.v", "acc.json", "acc.sdc", "acc.lpf", "penstock_registers.md"),
+        *("penstock_registers.h", "penstock.h", "penstock.c"),
+    }
+    assert {path.name for path in folder.iterdir()} == {"small.bin", *names}
+    printed = capsys.readouterr().out
+    assert {line.split()[0] for line in printed.splitlines()[1:]} == names
+    assert printed.startswith(f"icebreaker, {preset('icebreaker').hash:#010x}")
+    config = dataclasses.replace(preset("icebreaker"), target="ecp5")
+    assert load_config(str(folder / "acc.json")) == config
+
+
+@pytest.fixture
+def no_verilog(monkeypatch):
+    """A kit without its Verilog, which takes seconds. Amaranth still wants its components used."""
+
+    def fake(config, component, name):
+        Fragment.get(component, None)
+        return f"// {name}\n"
+
+    monkeypatch.setattr(integration, "verilog_file", fake)
+
+
+@pytest.mark.parametrize(
+    ("options", "top", "ports"),
+    [
+        ((), "penstock", {"m_axi_wdata": 64, "aresetn": 1}),
+        (("--axi-bits", "128"), "penstock", {"m_axi_wdata": 128, "aresetn": 1}),
+        (("--core",), "penstock_core", {"memory__write_data__payload": 65, "rst": 1}),
+    ],
+)
+def test_verilog_s_options(options, top, ports, folder, no_verilog):
+    assert cli.main(["verilog", "--config", "tiny", *options, "-o", str(folder / "p.v")]) == 0
+    assert (folder / "p.v").read_text() == f"// {top}\n"
+    content = json.loads((folder / "p.json").read_text())
+    assert content["top"] == top
+    widths = {port["name"]: port["width"] for port in content["ports"]}
+    assert ports.items() <= widths.items()
+    bits = int(options[1]) if len(options) > 1 else 64
+    assert load_config(str(folder / "p.json")) == dataclasses.replace(TINY, axi_bits=bits)
+
+
+def test_verilog_of_a_configuration_file(folder, no_verilog, monkeypatch):
+    monkeypatch.chdir(folder)
+    (folder / "mine.json").write_text('{"name": "mine", "rows": 2}')
+    assert cli.main(["verilog", "--config", "mine.json", "-o", "a.v"]) == 0
+    assert load_config("a.json") == Config(name="mine", rows=2)
+    assert cli.main(["verilog", "--config", "a.json", "-o", "b.v"]) == 0
+    assert (folder / "b.json").read_text() == (folder / "a.json").read_text()
 
 
 def test_compare_agrees(folder, network, capsys):
@@ -192,6 +246,7 @@ def test_compare_agrees(folder, network, capsys):
     assert set(figures) >= FIELDS
     golden = gold.run(network, held_out_digits(3, seed=5)[0])
     assert (figures["config"], figures["network"], figures["images"]) == ("tiny", "small", 3)
+    assert (figures["design"], figures["axi_bits"]) == ("axi", 64)
     assert figures["mismatches"] == 0
     assert figures["tensors"][2] == {
         **{"name": "gated", "values": 3 * 8 * 8 * 8},
@@ -218,6 +273,7 @@ def test_compare_agrees(folder, network, capsys):
     printed = capsys.readouterr().out
     assert re.search(r"gated +1,536 +agree +agree", printed)
     assert re.search(r"classifier +30 +agree +agree", printed)
+    assert "small on tiny, AXI of 64 bits, 3 images" in printed
     assert "0 mismatches" in printed
 
 
@@ -266,6 +322,37 @@ def test_simulate_prints_and_writes(folder, quick, capsys):
     assert dense["counters_dense"]["OUTPUTS"] == 0 < gated["counters_gated"]["OUTPUTS"]
 
 
+def test_simulate_the_core_alone(folder, capsys):
+    report, program = folder / "run.json", str(folder / "small.bin")
+    cycles = {}
+    for options in ([], ["--core"]):
+        arguments = ["simulate", program, "--images", "2", *options, "--json", str(report)]
+        assert cli.main(arguments) == 0
+        figures = json.loads(report.read_text())
+        cycles[figures["design"]] = figures["cycles_gated"]
+    assert "axi_bits" not in figures
+    assert "small on tiny, core alone, 2 images" in capsys.readouterr().out
+    assert cycles["core"] < cycles["axi"] < 1.02 * cycles["core"]
+
+
+def test_axi_bits_choose_the_simulator(folder, monkeypatch, capsys):
+    """Those of the option, or else of the program's configuration."""
+    built = []
+
+    def note(config, waves):
+        built.append(config)
+        raise SimulationError("enough")
+
+    monkeypatch.setattr(simulation, "build_accelerator", note)
+    program = load_program(folder / "small.bin")
+    wide = dataclasses.replace(TINY, axi_bits=128)
+    save_program(dataclasses.replace(program, config=wide), folder / "wide.bin")
+    for arguments in (["small.bin"], ["small.bin", "--axi-bits", "32"], ["wide.bin"]):
+        assert cli.main(["simulate", str(folder / arguments[0]), *arguments[1:]]) == cli.DIFFER
+    assert [config.axi_bits for config in built] == [64, 32, 128]
+    assert {config.hash for config in built} == {TINY.hash}
+
+
 def test_simulate_takes_a_file_of_images(folder, quick):
     images = np.random.default_rng(1).integers(0, 256, (3, 1, 16, 16), dtype=np.uint8)
     np.save(folder / "images.npy", images)
@@ -280,13 +367,13 @@ def test_simulate_takes_a_file_of_images(folder, quick):
 def test_waves_appear_whole(folder, monkeypatch):
     """What the simulator leaves is moved into place; after a failure nothing is left."""
 
-    def fake(jobs, *, seed, waves, build):
+    def fake(jobs, *, seed, waves, core_alone, build):
         waves.write_text("$enddefinitions")
         if failing:
             raise SimulationError("tb_core, seed 0: must run 1 tests, ran 0")
         return ["run"]
 
-    monkeypatch.setattr(simulation, "build_core", lambda config, waves: waves)
+    monkeypatch.setattr(simulation, "build_accelerator", lambda config, waves: waves)
     monkeypatch.setattr(simulation, "simulate_many", fake)
     program, wave = load_program(folder / "small.bin"), folder / "run.vcd"
     images = held_out_digits(1)[0]
@@ -315,7 +402,9 @@ def test_demo_on_a_small_network(folder, network, monkeypatch, capsys):
     assert figures["mac_reduction_range"][0] <= figures["mac_reduction"]
     printed = capsys.readouterr().out
     assert f"{figures['efficiency']:.3f} (speed-up / MAC reduction)" in printed
+    assert "small on tiny, AXI of 64 bits, 2 held-out images" in printed
     assert "0 mismatches" in printed
+    assert "module penstock(" in (output / "penstock.v").read_text()
 
 
 def test_demo_ends_with_1_on_a_mismatch(monkeypatch):
@@ -326,13 +415,14 @@ def test_demo_ends_with_1_on_a_mismatch(monkeypatch):
 def test_bench_prints_and_writes(folder, monkeypatch, capsys):
     row = {"channels": 16, "size": 32, "density": 0.25, "cycles": 100, "cycles_dense": 200}
     row |= {"macs_executed": 14_400, "ratio": 1.0, "model_cycles": 101, "mismatches": 0}
-    result = {"config": "tiny", "rows": [row]}
+    result = {"config": "tiny", "design": "axi", "axi_bits": 64, "rows": [row]}
     monkeypatch.setattr(bench, "gating", lambda config, seed: result)
     report = folder / "bench.json"
     arguments = ["bench", "gating", "--config", "tiny", "--json", str(report)]
     assert cli.main(arguments) == 0
     assert json.loads(report.read_text()) == result
     printed = capsys.readouterr().out
+    assert "Single gated layers on tiny, AXI of 64 bits" in printed
     assert re.search(r"16 +32x32 +0\.250 +100 +200 +14,400 +1\.000 +\+1\.0%", printed)
     row["mismatches"] = 3
     assert cli.main(arguments) == cli.DIFFER
@@ -376,7 +466,7 @@ def test_digits_are_drawn_by_the_seed_alone():
 def test_unknown_preset(command, folder, refused):
     positional = {
         "compile": ["digits", "-o", folder / "x"],
-        "verilog": ["-o", folder / "x"],
+        "verilog": ["-o", folder / "x.v"],
         "simulate": [folder / "small.bin"],
         "compare": [folder / "small.bin"],
         "bench": ["gating"],
@@ -384,6 +474,10 @@ def test_unknown_preset(command, folder, refused):
     }
     message = refused(command, *positional[command], "--config", "huge")
     assert message == "config must be one of tiny, icebreaker, ulx3s-85f, asic, not 'huge'"
+    (folder / "huge.json").write_text('{"rows": 7}')
+    message = refused(command, *positional[command], "--config", folder / "huge.json")
+    rule = "rows must be one of 1, 2, 3, 4, 6, 9, not 7"
+    assert message == f"config {folder / 'huge.json'}: {rule}"
 
 
 @pytest.mark.parametrize(
@@ -397,6 +491,20 @@ def test_unknown_preset(command, folder, refused):
         (["train", "--seed", "-1"], "argument --seed: must be an integer in 0..4294967295, not"),
         (["simulate", "p", "--gating", "half"], "argument --gating: invalid choice: 'half'"),
         (["bench", "speed", "--config", "tiny"], "argument subject: invalid choice: 'speed'"),
+        (
+            ["compare", "p", "--axi-bits", "32", "--core"],
+            "argument --core: not allowed with argument --axi-bits",
+        ),
+        (["verilog", "--config", "tiny", "-o", "penstock"], "penstock: must end in .v"),
+        (["verilog", "--config", "tiny", "-o", "a.v", "--axi-bits", "48"], "axi_bits must be one "),
+        (
+            ["verilog", "--config", "tiny", "-o", "a.v", "--axi-bits", "wide"],
+            "argument --axi-bits: invalid int value: 'wide'",
+        ),
+        (
+            ["verilog", "--config", "tiny", "-o", "a.v", "--axi-bits", "32", "--core"],
+            "argument --core: not allowed with argument --axi-bits",
+        ),
     ],
 )
 def test_wrong_arguments(arguments, message, refused):
@@ -485,6 +593,7 @@ def test_archive_of_images(folder, refused, no_simulator):
     ("arguments", "message"),
     [
         (["--images", "0"], "images: must be at least 1, not 0"),
+        (["--axi-bits", "48"], "axi_bits must be one of 32, 64, 128, not 48"),
         (["--images", "361"], "images: must be in 1..360 held-out digits, not 361"),
         (["--input", "few.npy", "--images", "3"], "images few.npy: must hold at least 3, not 2"),
         (["--input", "none.npy"], "images none.npy: no such file"),
@@ -586,17 +695,49 @@ def test_missing_and_foreign_files(arguments, message, folder, refused, monkeypa
 def test_unwritable_output(command, target, folder, refused, monkeypatch):
     if command == "demo":
         target = "small.bin"  # a folder is wanted, and would be made
-    (folder / "folder").mkdir()
+    for name in ("folder", "folder.v"):
+        (folder / name).mkdir()
     monkeypatch.chdir(folder)
     arguments = {
         "compile": ["digits", "--config", "asic", "-o", target],
-        "verilog": ["--config", "tiny", "-o", target],
+        "verilog": ["--config", "tiny", "-o", f"{target}.v"],
         "train": ["--output", target],
         "bench": ["gating", "--config", "tiny", "--json", target],
         "demo": ["--output", target],
     }
     message = refused(command, *arguments[command])
     assert message.startswith(f"{target}: must be a writable fo" if command == "demo" else target)
+
+
+@pytest.mark.parametrize("name", ["penstock.h", "acc.json", "acc.v"])
+def test_unwritable_file_of_a_kit(name, folder, refused, monkeypatch):
+    """Found before any work, and no other file is written."""
+
+    def fail(*arguments):
+        raise AssertionError("nothing must be generated")
+
+    monkeypatch.setattr(integration, "verilog_file", fail)
+    (folder / name).mkdir()
+    message = refused("verilog", "--config", "tiny", "-o", folder / "acc.v")
+    assert message == f"{folder / name}: must be a writable file, not a folder"
+
+
+def test_full_disk_leaves_the_old_kit(folder, no_verilog, monkeypatch, capsys):
+    (folder / "penstock.h").write_text("old")
+    write = Path.write_bytes
+
+    def full(path, content):
+        if path.name.startswith("penstock.c"):
+            raise OSError(28, "No space left on device")
+        return write(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    arguments = ["verilog", "--config", "tiny", "-o", str(folder / "acc.v")]
+    assert cli.main(arguments) == cli.BAD_INPUT
+    message = f"{folder / 'penstock.c'}: must be a writable file (No space left on device)"
+    assert capsys.readouterr().err.splitlines()[1:] == [f"penstock: error: {message}"]
+    assert (folder / "penstock.h").read_text() == "old"
+    assert {path.name for path in folder.iterdir()} == {"small.bin", "penstock.h"}
 
 
 def test_epochs_must_be_positive(folder, refused):

@@ -38,7 +38,7 @@ def test_faults_end_in_a_code_and_the_core_works_again(name):
     parameters = {
         "job": write_job(job, 0, folder),
         "expected": logits[0].astype("<i4").tobytes().hex(),
-        "cycles": simulate(program, images).cycles,
+        "cycles": simulate(program, images, core_alone=True).cycles,
         "corruptions": [
             (0, 1, Code.BAD_MAGIC),
             (0, 1 << 32, Code.BAD_VERSION),

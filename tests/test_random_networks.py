@@ -1,4 +1,6 @@
-"""Random networks on the whole core, bit by bit against the golden model."""
+"""Random networks on accelerators and on the core alone, bit by bit against the golden model."""
+
+import dataclasses
 
 import numpy as np
 import pytest
@@ -8,12 +10,19 @@ from penstock.config import Config, preset
 from penstock.registers import Code
 from penstock.sim.simulate import Job, compare, simulate_many
 
+TINY, ULX3S = preset("tiny"), preset("ulx3s-85f")
+STREAMED = dataclasses.replace(TINY, name="tiny-streamed", weights="streamed")
 BATCHES = [
-    *(("tiny", seed, 24) for seed in range(4)),
-    *(("icebreaker", seed, 20) for seed in range(3)),
-    *(("ulx3s-85f", seed, 24) for seed in range(3)),
+    *((TINY, False, seed, 24) for seed in range(2)),
+    (dataclasses.replace(STREAMED, axi_bits=32), False, 2, 24),
+    (dataclasses.replace(STREAMED, axi_bits=128), False, 3, 24),
+    *((preset("icebreaker"), True, seed, 20) for seed in range(3)),
+    *((ULX3S, False, seed, 24) for seed in range(3)),
 ]
-"""(preset, seed, networks); those of one batch run one after the other without reset."""
+"""(configuration, whether its core alone, seed, networks).
+
+The networks of one batch run one after the other without reset.
+"""
 
 
 def random_job(rng: np.random.Generator, config: Config) -> Job:
@@ -30,17 +39,24 @@ def random_job(rng: np.random.Generator, config: Config) -> Job:
 
 
 def test_two_hundred_networks_are_run():
-    assert sum(count for _, _, count in BATCHES) >= 200
+    assert sum(count for *_, count in BATCHES) >= 200
+    widths = {config.axi_bits for config, core_alone, *_ in BATCHES if not core_alone}
+    assert widths == {32, 64, 128}
 
 
-@pytest.mark.parametrize(("name", "seed", "count"), BATCHES)
-def test_random_networks_are_bit_exact(name, seed, count):
-    config = preset(name)
+def name(config: Config, core_alone: bool, seed: int, count: int) -> str:
+    design = "core" if core_alone else f"axi{config.axi_bits}"
+    return f"{config.name} {design} seed {seed}"
+
+
+@pytest.mark.parametrize("batch", BATCHES, ids=lambda batch: name(*batch))
+def test_random_networks_are_bit_exact(batch):
+    config, core_alone, seed, count = batch
     rng = np.random.default_rng(seed)
     jobs = [random_job(rng, config) for _ in range(count)]
-    runs = simulate_many(jobs, seed=seed)
+    runs = simulate_many(jobs, seed=seed, core_alone=core_alone)
     for index, (job, run) in enumerate(zip(jobs, runs, strict=True)):
-        where = f"{name} seed {seed} network {index}"
+        where = f"{name(*batch)} network {index}"
         assert run.code == Code.OK, f"{where}: {run.code.name}, {run.counters}"
         for each in compare(run, job.program, job.images, job.gating):
             assert each.mismatches == 0, f"{where}: {each}, {run.errors}"

@@ -7,12 +7,21 @@ import pytest
 from random_networks import random_case
 
 from penstock.config import preset
-from penstock.errors import PenstockError
+from penstock.errors import PenstockError, SimulationError
 from penstock.gold.runner import run as golden
 from penstock.network import INPUT, Classifier
 from penstock.program import WORD_BYTES
 from penstock.registers import Code
-from penstock.sim.simulate import Job, Run, compare, image_bytes, simulate, simulate_many
+from penstock.sim.runner import run as run_bench
+from penstock.sim.simulate import (
+    Job,
+    Run,
+    build_accelerator,
+    compare,
+    image_bytes,
+    simulate,
+    simulate_many,
+)
 
 CONFIG = preset("tiny")
 
@@ -51,11 +60,11 @@ def faultless(case):
     )
 
 
-def test_the_core_equals_gold(case):
+@pytest.mark.parametrize("core_alone", [False, True])
+def test_the_hardware_equals_gold(case, core_alone):
     program, images = case
-    gated, dense = simulate_many(
-        [Job(program=program, images=images, gating=gating) for gating in (True, False)], seed=3
-    )
+    jobs = [Job(program=program, images=images, gating=gating) for gating in (True, False)]
+    gated, dense = simulate_many(jobs, seed=3, core_alone=core_alone)
     for run, gating in ((gated, True), (dense, False)):
         assert run.code == Code.OK
         comparisons = compare(run, program, images, gating)
@@ -68,6 +77,25 @@ def test_the_core_equals_gold(case):
         assert 0 < run.layer_cycles.sum() < run.cycles
         assert run.speed > 0
     assert dense.counters["OUTPUTS"] == 0
+
+
+def test_axi_costs_next_to_nothing(case):
+    program, images = case
+    axi, core = (simulate(program, images, core_alone=alone).cycles for alone in (False, True))
+    assert core < axi <= 1.02 * core
+
+
+def test_another_bench_may_run(case, tmp_path, monkeypatch):
+    program, images = case
+    text = "import cocotb\n@cocotb.test()\nasync def jobs(dut):\n    raise ValueError('another')\n"
+    (tmp_path / "tb_another.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(SimulationError, match="ValueError: another"):
+        simulate_many([Job(program=program, images=images)], bench="tb_another")
+
+
+def test_axi_driver():
+    run_bench(build_accelerator(CONFIG), "penstock.sim.tb_axi_driver", tests=2)
 
 
 def test_an_error_of_the_core_is_returned(case):
