@@ -29,7 +29,7 @@ class Accelerator(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.domains.sync = domain = ClockDomain("sync")
+        m.domains.sync = domain = ClockDomain("sync", local=True)
         m.d.comb += [domain.clk.eq(self.aclk), domain.rst.eq(~self.aresetn)]
         m.submodules.core = core = self.core
         m.submodules.registers = registers = AxiRegisters()

@@ -13,13 +13,26 @@ from penstock.hw.ram import Ram
 WINDOW_LATENCY = RAM_LATENCY + 2
 """Cycles from bank addresses to the nine words."""
 
-RESIDUAL_LATENCY = RAM_LATENCY + 3
-"""Cycles from a residual pointer to its word."""
+
+def residual_latency(cfg: Config) -> int:
+    """Cycles from a residual pointer to its word."""
+    return RAM_LATENCY + 3 + cfg.rows - 1
 
 
 def bank_write_layout(cfg: Config) -> data.StructLayout:
-    """A write to one bank: an enable for each channel of the word."""
-    return data.StructLayout({"mask": cfg.word, "address": ADDRESS_BITS, "data": 8 * cfg.word})
+    """A write to one bank: an enable for each channel of the word in either buffer.
+
+    ``load`` writes the loaded word that goes to all banks, otherwise ``value`` goes into each
+    enabled channel.
+    """
+    masks = data.ArrayLayout(cfg.word, 2)
+    return data.StructLayout({"masks": masks, "address": ADDRESS_BITS, "value": 8, "load": 1})
+
+
+def write_layout(cfg: Config) -> data.StructLayout:
+    """What is written in one cycle: one word of each bank at most."""
+    banks = data.ArrayLayout(bank_write_layout(cfg), BANKS)
+    return data.StructLayout({"banks": banks, "loaded": 8 * cfg.word})
 
 
 class ActivationBuffers(wiring.Component):
@@ -27,8 +40,11 @@ class ActivationBuffers(wiring.Component):
     other.
 
     ``words[row][bank] = input_buffer[bank][address[row][bank]]``; one window and one residual per
-    array row and cycle, latencies 4 and 5 cycles. Writes reach both buffers at once, one word a
-    bank and cycle, one cycle after ``write``. No backpressure.
+    array row and cycle, latencies WINDOW_LATENCY and `residual_latency`. One word a bank and cycle
+    is written. No backpressure.
+
+    Writes travel from row to row, one a cycle, so that no wire crosses all rows; residuals are read
+    with the same skew, and so meet a write in every row as they do in row 0.
     """
 
     def __init__(self, cfg: Config):
@@ -41,28 +57,31 @@ class ActivationBuffers(wiring.Component):
                 "words": Out(data.ArrayLayout(data.ArrayLayout(8 * cfg.word, BANKS), cfg.rows)),
                 "residual": In(data.ArrayLayout(bank_pointer_layout(), cfg.rows)),
                 "residual_word": Out(data.ArrayLayout(8 * cfg.word, cfg.rows)),
-                "write": In(data.ArrayLayout(data.ArrayLayout(bank_write_layout(cfg), BANKS), 2)),
+                "write": In(write_layout(cfg)),
             }
         )
-        self.ports = [
-            [Signal(bank_write_layout(cfg), name=f"write_{buffer}_{bank}") for bank in range(BANKS)]
-            for buffer in range(2)
-        ]
-        """What the banks see: ``ports[buffer][bank]``."""
+        self.ports = [Signal(write_layout(cfg), name=f"write_{row}") for row in range(cfg.rows)]
+        """What the banks of each row see."""
 
     def elaborate(self, platform):
         m = Module()
-        for buffer in range(2):
-            for bank in range(BANKS):
-                m.d.sync += self.ports[buffer][bank].eq(self.write[buffer][bank])
+        for port, before in zip(self.ports, (self.write, *self.ports), strict=False):
+            m.d.sync += port.eq(before)
         for row in range(self.cfg.rows):
             self._row(m, row)
         return m
 
     def _row(self, m: Module, row: int):
         cfg = self.cfg
-        residual = self.residual[row]
+        residual = delay(m, self.residual[row], row, name=f"residual_{row}")
         outputs = [[], []]
+        written = []
+        for bank in range(BANKS):
+            port = self.ports[row].banks[bank]
+            word = Signal(8 * cfg.word, name=f"written_{row}_{bank}")
+            value = port.value.replicate(cfg.word)
+            m.d.comb += word.eq(Mux(port.load, self.ports[row].loaded, value))
+            written.append(word)
         for buffer in range(2):
             for bank in range(BANKS):
                 depth_bits = (cfg.map_words - 1).bit_length()
@@ -71,7 +90,7 @@ class ActivationBuffers(wiring.Component):
                 )
                 m.submodules[f"bank_{row}_{buffer}_{bank}"] = ram
                 address = Signal(depth_bits, name=f"address_{row}_{buffer}_{bank}", reset_less=True)
-                port = self.ports[buffer][bank]
+                port = self.ports[row].banks[bank]
                 m.d.sync += address.eq(
                     Mux(
                         self.input_buffer == buffer,
@@ -81,16 +100,16 @@ class ActivationBuffers(wiring.Component):
                 )
                 m.d.comb += [
                     ram.read_address.eq(address),
-                    ram.write_enable.eq(port.mask),
+                    ram.write_enable.eq(port.masks[buffer]),
                     ram.write_address.eq(port.address),
-                    ram.write_data.eq(port.data),
+                    ram.write_data.eq(written[bank]),
                 ]
                 outputs[buffer].append(ram.read_data)
         for bank in range(BANKS):
             m.d.sync += self.words[row][bank].eq(
                 Mux(self.input_buffer, outputs[1][bank], outputs[0][bank])
             )
-        pointer = delay(m, residual, RAM_LATENCY + 1, name=f"residual_{row}")
+        pointer = delay(m, residual, RAM_LATENCY + 1, name=f"pointer_{row}")
         column = delay(m, pointer.v, 1, name=f"column_{row}")
         in_column = [Signal(8 * cfg.word, name=f"in_column_{row}_{v}") for v in range(3)]
         for v in range(3):
@@ -99,4 +118,7 @@ class ActivationBuffers(wiring.Component):
                 for u in range(3)
             ]
             m.d.sync += in_column[v].eq(select(choices, pointer.u))
-        m.d.sync += self.residual_word[row].eq(select(in_column, column))
+        word = Signal(8 * cfg.word, name=f"residual_word_{row}", reset_less=True)
+        m.d.sync += word.eq(select(in_column, column))
+        later = cfg.rows - 1 - row
+        m.d.comb += self.residual_word[row].eq(delay(m, word, later, name=f"residual_word_{row}"))

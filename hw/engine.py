@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from penstock.config import MEMORY_BITS, Config
 from penstock.hw.array import ChannelGatingArray, sum_latency
-from penstock.hw.buffers import RESIDUAL_LATENCY, WINDOW_LATENCY, ActivationBuffers
+from penstock.hw.buffers import WINDOW_LATENCY, ActivationBuffers, residual_latency
 from penstock.hw.dispatcher import Dispatcher
 from penstock.hw.gate import LATENCY as GATE_LATENCY
 from penstock.hw.gate import GateComparator
@@ -40,8 +40,10 @@ WINDOW_STAGE = ADDRESS_LATENCY + WINDOW_LATENCY + 2
 JUDGE_STAGE = GATE_LATENCY
 """Cycles from a group's parameters to its verdict."""
 
-RESULT_STAGE = POINTER_LATENCY - RAM_LATENCY + RESIDUAL_LATENCY + 1 - RESIDUAL_DELAY
-"""Cycles from a group's parameters to its requantization: then the residual comes in time."""
+
+def result_stage(cfg: Config) -> int:
+    """Cycles from a group's parameters to its requantization: then the residual comes in time."""
+    return POINTER_LATENCY - RAM_LATENCY + residual_latency(cfg) + 1 - RESIDUAL_DELAY
 
 
 def engine_events_layout(cfg: Config) -> data.StructLayout:
@@ -285,9 +287,10 @@ class Engine(wiring.Component):
     def _requantize(self, m: Module, sums, tag, valid, final, parameter, pointers):
         cfg, layer, pool = self.cfg, self.layer, self.pool
         m.submodules.requantizer = requantizer = Requantizer(cfg)
-        wait = RESULT_STAGE - JUDGE_STAGE
-        pointer_wait = RESULT_STAGE - (POINTER_LATENCY - RAM_LATENCY)
-        parameter_result = delay(m, parameter, RESULT_STAGE, name="parameter")
+        stage = result_stage(cfg)
+        wait = stage - JUDGE_STAGE
+        pointer_wait = stage - (POINTER_LATENCY - RAM_LATENCY)
+        parameter_result = delay(m, parameter, stage, name="parameter")
         normal = delay(m, valid, wait, name="result_valid", control=True)
         item = Signal(_item_layout(cfg))
         channel = delay(m, tag.work.channel, wait, name="result_channel")
@@ -344,7 +347,7 @@ class Engine(wiring.Component):
             self.write_queue.residual_buffer.eq(~layer.input_buffer),
             self.write_queue.residual_reading.eq(reading & layer.residual),
         ]
-        stage = POINTER_LATENCY - RAM_LATENCY + RESIDUAL_LATENCY
+        stage = POINTER_LATENCY - RAM_LATENCY + residual_latency(cfg)
         lane = delay(m, parameter.residual_lane, stage, name="residual_lane")
         present = layer.residual & delay(m, parameter.residual_valid, stage, name="residual_valid")
         for row in range(cfg.rows):

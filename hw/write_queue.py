@@ -6,7 +6,7 @@ from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from penstock.config import BANKS, Config
-from penstock.hw.buffers import bank_write_layout
+from penstock.hw.buffers import write_layout
 from penstock.hw.layouts import bank_pointer_layout, bank_word_layout, result_layout
 from penstock.hw.output_writer import raw_result_layout
 
@@ -23,7 +23,6 @@ class WriteQueue(wiring.Component):
 
     def __init__(self, cfg: Config):
         self.cfg = cfg
-        writes = data.ArrayLayout(data.ArrayLayout(bank_write_layout(cfg), BANKS), 2)
         super().__init__(
             {
                 "i": In(stream.Signature(result_layout(cfg), always_ready=True)),
@@ -31,7 +30,7 @@ class WriteQueue(wiring.Component):
                 "residual_buffer": In(1),
                 "residual_reading": In(1),
                 "residual": In(data.ArrayLayout(bank_pointer_layout(), cfg.rows)),
-                "write": Out(writes),
+                "write": Out(write_layout(cfg)),
                 "word": Out(stream.Signature(raw_result_layout())),
                 "written": Out(1),
                 "pooled": Out(1),  # a pooled mean has been written
@@ -89,6 +88,7 @@ class WriteQueue(wiring.Component):
             m.d.comb += mask[lane].eq(head.lane == lane)
         load = self.load.payload
         blocked = []
+        m.d.comb += self.write.loaded.eq(load.data)
         for bank in range(BANKS):
             u, v = divmod(bank, 3)
             hits = [
@@ -100,27 +100,18 @@ class WriteQueue(wiring.Component):
             for row in range(1, cfg.rows):
                 address = Mux(hits[row], head.rows[row].pointer.address, address)
                 value = Mux(hits[row], head.rows[row].value, value)
-            here = (load.u == u) & (load.v == v)
-            m.d.comb += hit.eq(Cat(hits).any())
-            for buffer in range(2):
-                write = self.write[buffer][bank]
-                taken = Signal(name=f"taken_{buffer}_{bank}")
-                loading = Signal(name=f"loading_{buffer}_{bank}")
-                m.d.comb += [
-                    taken.eq(hit & (head.buffer == buffer)),
-                    loading.eq(self.load.valid & here & (load.buffer == buffer)),
-                ]
-                blocked.append(taken & loading)
-                with m.If(taken):
-                    m.d.comb += [
-                        write.mask.eq(mask),
-                        write.address.eq(address),
-                        write.data.eq(value.replicate(cfg.word)),
-                    ]
-                with m.Elif(loading):
-                    m.d.comb += [
-                        write.mask.eq(~0),
-                        write.address.eq(load.address),
-                        write.data.eq(load.data),
-                    ]
+            here = Signal(name=f"here_{bank}")
+            write = self.write.banks[bank]
+            m.d.comb += [
+                hit.eq(Cat(hits).any()),
+                here.eq(self.load.valid & (load.u == u) & (load.v == v)),
+                write.load.eq(~hit),
+                write.address.eq(Mux(hit, address, load.address)),
+                write.value.eq(value),
+            ]
+            blocked.append(hit & here)
+            with m.If(hit):
+                m.d.comb += write.masks[head.buffer].eq(mask)
+            with m.Elif(here):
+                m.d.comb += write.masks[load.buffer].eq(~0)
         m.d.comb += self.load.ready.eq(~Cat(blocked).any())

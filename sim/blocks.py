@@ -4,9 +4,9 @@ from amaranth.hdl import Module
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from penstock.config import BANKS, Config
+from penstock.config import Config
 from penstock.hw.array import ChannelGatingArray
-from penstock.hw.buffers import WINDOW_LATENCY, ActivationBuffers, bank_write_layout
+from penstock.hw.buffers import WINDOW_LATENCY, ActivationBuffers, write_layout
 from penstock.hw.gate import GateComparator
 from penstock.hw.layer_fetch import table_write_layout
 from penstock.hw.layouts import PIXEL_BITS, bank_pointer_layout, record_layout, step_layout
@@ -57,7 +57,7 @@ class WindowPath(wiring.Component):
 
     ``operands[row][lane]`` is tap ``lane // w``, channel ``lane % w`` of the window of pixel
     (y[row], x[row]). One step a cycle, latency ADDRESS_LATENCY + WINDOW_LATENCY + 2.
-    ``residual_word`` comes RESIDUAL_LATENCY after ``residual``.
+    ``residual_word`` comes `residual_latency` after ``residual``.
     """
 
     def __init__(self, cfg: Config):
@@ -65,7 +65,6 @@ class WindowPath(wiring.Component):
         self.window = WindowAddress(cfg)
         self.buffers = ActivationBuffers(cfg)
         self.align = WindowAlign(cfg)
-        writes = data.ArrayLayout(data.ArrayLayout(bank_write_layout(cfg), BANKS), 2)
         super().__init__(
             {
                 "layer": In(record_layout(DESCRIPTOR)),
@@ -74,7 +73,7 @@ class WindowPath(wiring.Component):
                 "step": In(step_layout()),
                 "y": In(data.ArrayLayout(PIXEL_BITS, cfg.rows)),
                 "x": In(data.ArrayLayout(PIXEL_BITS, cfg.rows)),
-                "write": In(writes),
+                "write": In(write_layout(cfg)),
                 "residual": In(data.ArrayLayout(bank_pointer_layout(), cfg.rows)),
                 "residual_word": Out(data.ArrayLayout(8 * cfg.word, cfg.rows)),
                 "operands": Out(self.align.signature.members["operands"].shape),

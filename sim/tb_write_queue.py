@@ -8,7 +8,7 @@ from amaranth.lib import data
 from cocotb.triggers import ClockCycles, RisingEdge
 
 from penstock.config import BANKS
-from penstock.hw.buffers import bank_write_layout
+from penstock.hw.buffers import write_layout
 from penstock.hw.layouts import bank_pointer_layout, bank_word_layout, result_layout
 from penstock.hw.write_queue import WriteQueue
 from penstock.sim.runner import bench_config
@@ -59,18 +59,20 @@ class Bench:
         self.cycles += 1
         self.written += int(dut.writes__written.value)
         self.pooled += int(dut.writes__pooled.value)
-        bits = int(dut.writes__write.value)
-        layout = bank_write_layout(cfg)
-        for port in range(2 * BANKS if bits else 0):
-            write = unpack(layout, bits >> port * layout.size)
-            if not write["mask"]:
-                continue
+        writes = unpack(write_layout(cfg), int(dut.writes__write.value))
+        for port in range(2 * BANKS):
             buffer, bank = divmod(port, BANKS)
+            write = writes["banks"][bank]
+            mask = write["masks"][buffer]
+            if not mask:
+                continue
             place = (buffer, bank // 3, bank % 3, write["address"])
             assert place not in read, f"{place} was read as a residual in the cycle of its write"
             for lane in range(cfg.word):
-                if write["mask"] >> lane & 1:
-                    self.writes[(*place, lane, write["data"] >> 8 * lane & 0xFF)] += 1
+                if mask >> lane & 1:
+                    loaded = writes["loaded"] >> 8 * lane & 0xFF
+                    value = loaded if write["load"] else write["value"]
+                    self.writes[(*place, lane, value)] += 1
 
 
 def random_pointer() -> dict:

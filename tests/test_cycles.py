@@ -17,7 +17,8 @@ from penstock.network import INPUT, Convolution, Network, Pool, Shape
 
 ULX3S = preset("ulx3s-85f")
 LEVELS = 6  # of the adder tree of 36 lanes
-TAIL = cycles.WRITE_LATENCY + LEVELS + 1 + cycles.LAYER_OVERHEAD
+TO_WRITE = cycles.WRITE_LATENCY + LEVELS + ULX3S.rows - 1
+TAIL = TO_WRITE + 1 + cycles.LAYER_OVERHEAD
 """Cycles of a layer behind its last step, where the write queue is otherwise empty."""
 
 
@@ -146,7 +147,7 @@ def test_fused_pooling_keeps_few_channels_open():
     pool = Pool(name="pool", source="layer", kind="average", multiplier=64, shift=8)
     network = Network(name="pooled", input=shape, input_scale=1.0, layers=(layer, pool))
     config = dataclasses.replace(ULX3S, pool_channels=2)
-    written = 1 + cycles.WRITE_LATENCY + LEVELS + 1  # step, way to the pooling, a cycle there
+    written = 1 + TO_WRITE + 1  # step, way to the pooling, a cycle there
     expected = 3 * written + 1 + cycles.LAYER_OVERHEAD  # three pairs, one step apart
     assert estimate(compile_network(network, config), {}).cycles == expected
 
