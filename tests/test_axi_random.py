@@ -1,0 +1,47 @@
+"""Random register accesses and corrupted programs on the whole accelerator."""
+
+import json
+from collections import Counter
+
+from axi_cases import bench_folder, bench_job, small_case
+
+from penstock.config import preset
+from penstock.registers import Code
+from penstock.sim.runner import run
+from penstock.sim.simulate import build_accelerator
+
+ACCESSES = PROGRAMS = 1000
+TESTS = 2
+
+
+def test_random_accesses_and_corrupted_programs():
+    """Bounded, answered as the register map says, and never a wrong result with code OK."""
+    config = preset("tiny")
+    folder = bench_folder("axi-random-")
+    cases = [small_case(config, seed=4), small_case(config, seed=5)]
+    parameters = {
+        "bits": config.axi_bits,
+        "jobs": [bench_job(*case, folder, index) for index, case in enumerate(cases)],
+        "latency": (0, 10),
+        "stalls": 0.0,
+        "hash": config.hash,
+        "weight_beats": config.weight_beats,
+        "watchdog": 20_000,
+        "accesses": ACCESSES,
+        "programs": PROGRAMS,
+    }
+    bench = "penstock.sim.tb_axi_random"
+    run(build_accelerator(config), bench, parameters, tests=TESTS, seed=1, folder=folder)
+    accesses = json.loads((folder / "accesses.json").read_text())
+    print("\nanswers:", accesses)
+    codes, kinds = Counter(), Counter()
+    for kind, code, count in json.loads((folder / "corruptions.json").read_text()):
+        codes[code] += count
+        kinds[kind] += count
+        print(f"{count:5} {code:12} {kind}")
+    print("programs by code:", dict(codes))
+    assert sum(codes.values()) == PROGRAMS
+    assert min(kinds.values()) > PROGRAMS // 40 and len(kinds) == 12
+    reached = {Code[name] for name in codes}
+    bad = {Code.BAD_MAGIC, Code.BAD_VERSION, Code.BAD_CONFIG, Code.BAD_LENGTH, Code.BAD_CRC}
+    assert bad | {Code.BUS_ERROR, Code.OK} <= reached
