@@ -1,6 +1,6 @@
 """The block that is dropped into a system on chip: the core behind AXI."""
 
-from amaranth.hdl import ClockDomain, Module
+from amaranth.hdl import ClockDomain, DomainRenamer, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -29,7 +29,8 @@ class Accelerator(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.domains.sync = domain = ClockDomain("sync", local=True)
+        # Amaranth 0.5.10 refuses a local domain "sync" below another one of that name.
+        m.domains.aclk = domain = ClockDomain("aclk", local=True)
         m.d.comb += [domain.clk.eq(self.aclk), domain.rst.eq(~self.aresetn)]
         m.submodules.core = core = self.core
         m.submodules.registers = registers = AxiRegisters()
@@ -39,4 +40,4 @@ class Accelerator(wiring.Component):
         wiring.connect(m, registers.bus, core.registers)
         wiring.connect(m, core.memory, memory.memory)
         m.d.comb += self.interrupt.eq(core.interrupt)
-        return m
+        return DomainRenamer("aclk")(m)
