@@ -12,7 +12,7 @@ from penstock.sim.axi_clients import AxiChecker, AxiHost, AxiMemorySlave, watch_
 from penstock.sim.runner import bench_parameters
 from penstock.sim.streams import CLOCK_PERIOD, start_axi_clock
 
-LIMIT = 1_000_000
+LIMIT = 200_000
 """Cycles in which every command must end: a hang."""
 
 _GAP = 0x1000  # bytes at least between the jobs' memories, and before the first

@@ -220,6 +220,31 @@ async def span(stream: StreamMonitor, count: int) -> int:
 
 
 @block_test()
+async def latencies(dut, fault):
+    """A request and the last beat of read data take one cycle, the last word of a write none."""
+    bench = await Bench(dut, fault).start()
+    await ClockCycles(dut.clk, 5)
+    bench.read_requests.send({"address": 0, "beats": 2})
+    bench.send_writes([{"address": 64, "beats": 2}])
+    streams = {name: f"{bench.block}__axi__{name}" for name in ("ar", "r", "aw", "w")}
+    for name in ("read_request", "read_data", "write_request", "write_data"):
+        streams[name] = f"{bench.block}__memory__{name}__"
+    handshakes = {
+        name: (getattr(dut, f"{path}valid"), getattr(dut, f"{path}ready"))
+        for name, path in streams.items()
+    }
+    last = {}
+    for _ in range(60):
+        await RisingEdge(dut.clk)
+        for name, (valid, ready) in handshakes.items():
+            if valid.value and ready.value:
+                last[name] = cycle()
+    assert last["ar"] - last["read_request"] == last["aw"] - last["write_request"] == 1
+    assert last["read_data"] - last["r"] == (2 if bench.bits == 128 else 1)  # two words of a beat
+    assert last["w"] == last["write_data"]
+
+
+@block_test()
 async def the_bus_side_is_registered(dut, fault):
     """No combinational path from an input of the bus to an output of it."""
     bench = Bench(dut, fault)

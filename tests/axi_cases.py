@@ -1,7 +1,6 @@
 """Programs for the benches of the whole accelerator, with the outputs that they must give."""
 
 import dataclasses
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +11,9 @@ from penstock.config import Config, preset
 from penstock.gold import runner as gold
 from penstock.network import INPUT, Classifier, Network, Shape
 from penstock.program import WORD_BYTES, Program
-from penstock.sim.runner import build_root
 from penstock.sim.simulate import Job, write_job
 
 STREAMED = dataclasses.replace(preset("tiny"), name="tiny-streamed", weights="streamed")
-
-
-def bench_folder(prefix: str) -> Path:
-    """A new folder for a run, which stays for a replay."""
-    folder = build_root() / "runs"
-    folder.mkdir(parents=True, exist_ok=True)
-    return Path(tempfile.mkdtemp(dir=folder, prefix=prefix))
 
 
 def small_case(

@@ -15,7 +15,7 @@ from penstock.sim.axi_blocks import AxiBlocks
 from penstock.sim.runner import SimulationError, build_component, run
 
 BENCHES = {
-    **{f"memory{bits}": ("tb_axi_memory", 2, 2) for bits in (32, 64, 128)},
+    **{f"memory{bits}": ("tb_axi_memory", 2, 3) for bits in (32, 64, 128)},
     "registers": ("tb_axi_registers", 1, 3),
     "slice": ("tb_axi_slice", 0, 3),
 }

@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
-from axi_cases import bench_folder, bench_job, small_case
+from axi_cases import bench_job, small_case
 
 from penstock.cli import SHIPPED_NETWORK
 from penstock.compiler import compile_network
@@ -78,8 +78,7 @@ def library(config: Config, folder: Path) -> str:
     return str(folder / "driver.so")
 
 
-def co_simulate(config: Config, program, images: np.ndarray, *, errors: bool):
-    folder = bench_folder("axi-c-driver-")
+def co_simulate(folder: Path, config: Config, program, images: np.ndarray, *, errors: bool):
     parameters = {
         "bits": config.axi_bits,
         "jobs": [bench_job(program, images, folder)],
@@ -100,10 +99,10 @@ def co_simulate(config: Config, program, images: np.ndarray, *, errors: bool):
     run(build, bench, parameters, tests=1 + errors, seed=3, folder=folder)
 
 
-def test_c_driver_and_its_errors():
-    co_simulate(TINY, *small_case(TINY, seed=4), errors=True)
+def test_c_driver_and_its_errors(tmp_path):
+    co_simulate(tmp_path, TINY, *small_case(TINY, seed=4), errors=True)
 
 
-def test_c_driver_runs_digits():
+def test_c_driver_runs_digits(tmp_path):
     program = compile_network(load_network(SHIPPED_NETWORK), ULX3S)
-    co_simulate(ULX3S, program, held_out_digits(IMAGES)[0], errors=False)
+    co_simulate(tmp_path, ULX3S, program, held_out_digits(IMAGES)[0], errors=False)

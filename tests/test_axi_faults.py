@@ -4,7 +4,7 @@ import dataclasses
 import json
 
 import pytest
-from axi_cases import STREAMED, bench_folder, bench_job, small_case, wide_case
+from axi_cases import STREAMED, bench_job, small_case, wide_case
 
 from penstock.config import preset
 from penstock.program import WORD_BYTES
@@ -21,11 +21,10 @@ CONFIGS = {
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_faults_end_in_a_code_and_the_accelerator_works_again(name):
+def test_faults_end_in_a_code_and_the_accelerator_works_again(name, tmp_path):
     config, stalls = CONFIGS[name]
-    folder = bench_folder("axi-faults-")
     cases = [small_case(config, seed=4), small_case(config, seed=3), wide_case(config)]
-    jobs = [bench_job(*case, folder, index) for index, case in enumerate(cases)]
+    jobs = [bench_job(*case, tmp_path, index) for index, case in enumerate(cases)]
     program = cases[0][0]
     length = len(program.to_words())
     parameters = {
@@ -46,6 +45,6 @@ def test_faults_end_in_a_code_and_the_accelerator_works_again(name):
         ],
     }
     build = build_accelerator(config)
-    run(build, "penstock.sim.tb_axi_faults", parameters, tests=TESTS, seed=1, folder=folder)
-    reached = json.loads((folder / "codes.json").read_text())
+    run(build, "penstock.sim.tb_axi_faults", parameters, tests=TESTS, seed=1, folder=tmp_path)
+    reached = json.loads((tmp_path / "codes.json").read_text())
     assert set(reached) == {code.name for code in Code}

@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 
-from axi_cases import bench_folder, bench_job, small_case
+from axi_cases import bench_job, small_case
 
 from penstock.config import preset
 from penstock.registers import Code
@@ -14,14 +14,13 @@ ACCESSES = PROGRAMS = 1000
 TESTS = 2
 
 
-def test_random_accesses_and_corrupted_programs():
+def test_random_accesses_and_corrupted_programs(tmp_path):
     """Bounded, answered as the register map says, and never a wrong result with code OK."""
     config = preset("tiny")
-    folder = bench_folder("axi-random-")
     cases = [small_case(config, seed=4), small_case(config, seed=5)]
     parameters = {
         "bits": config.axi_bits,
-        "jobs": [bench_job(*case, folder, index) for index, case in enumerate(cases)],
+        "jobs": [bench_job(*case, tmp_path, index) for index, case in enumerate(cases)],
         "latency": (0, 10),
         "stalls": 0.0,
         "hash": config.hash,
@@ -31,11 +30,11 @@ def test_random_accesses_and_corrupted_programs():
         "programs": PROGRAMS,
     }
     bench = "penstock.sim.tb_axi_random"
-    run(build_accelerator(config), bench, parameters, tests=TESTS, seed=1, folder=folder)
-    accesses = json.loads((folder / "accesses.json").read_text())
+    run(build_accelerator(config), bench, parameters, tests=TESTS, seed=1, folder=tmp_path)
+    accesses = json.loads((tmp_path / "accesses.json").read_text())
     print("\nanswers:", accesses)
     codes, kinds = Counter(), Counter()
-    for kind, code, count in json.loads((folder / "corruptions.json").read_text()):
+    for kind, code, count in json.loads((tmp_path / "corruptions.json").read_text()):
         codes[code] += count
         kinds[kind] += count
         print(f"{count:5} {code:12} {kind}")
