@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint formal clean
 
 demo: .venv/runtime
 	$(BIN)/penstock demo --output build/demo
@@ -15,6 +15,9 @@ test: .venv/test lint
 lint: .venv/test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+
+formal: .venv/test
+	$(BIN)/python -m penstock.sim.formal --markdown docs/formal.md
 
 clean:
 	rm -rf build

@@ -1,0 +1,1 @@
+"""Proofs: properties of the hardware that hold for all inputs, by SMT solver (see `prover`)."""

@@ -1,0 +1,77 @@
+"""Proves all properties and writes their table: ``python -m penstock.sim.formal``."""
+
+import argparse
+import importlib
+import os
+import pkgutil
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from penstock.sim import formal
+from penstock.sim.formal.prover import Outcome, Proof, prove
+
+HEADER = """# Proofs
+
+What SymbiYosys (yowasp-sby) and z3 proved of the hardware, for all inputs; `make formal` writes it.
+A property that induction does not reach holds in the first cycles after reset, as many as stated.
+`sim/formal/` has the properties themselves. Each proof also shows, by reaching its cover
+statements, that its assumptions leave something to prove.
+
+| block | property | sizes | holds for | seconds |
+|---|---|---|---|---|
+"""
+
+
+def proofs() -> list[Proof]:
+    """The proofs of every module of this package, in the order of their names."""
+    modules = sorted(info.name for info in pkgutil.iter_modules(formal.__path__))
+    loaded = (
+        importlib.import_module(f"{formal.__name__}.{name}")
+        for name in modules
+        if name != "__main__"
+    )
+    return [proof for module in loaded for proof in getattr(module, "PROOFS", ())]
+
+
+def table(outcomes: list[Outcome]) -> str:
+    """The page with all outcomes."""
+    return HEADER + "".join(map(row, outcomes))
+
+
+def row(outcome: Outcome) -> str:
+    """One line of the table."""
+    proof = outcome.proof
+    cells = proof.block, proof.statement, proof.configuration, outcome.how, f"{outcome.seconds:.0f}"
+    return f"| {' | '.join(cells)} |\n"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m penstock.sim.formal", description=__doc__)
+    parser.add_argument("only", nargs="?", default="", help="part of a proof's key")
+    parser.add_argument("--quick", action="store_true", help="the proofs that `make test` runs")
+    parser.add_argument("--markdown", type=Path, help="write the table of all proofs here")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="proofs at once")
+    arguments = parser.parse_args()
+    chosen = [p for p in proofs() if arguments.only in p.key and (p.quick or not arguments.quick)]
+    if not chosen:
+        print(f"a proof's key must hold {arguments.only!r}, none does", file=sys.stderr)
+        return 2
+    folder = Path(os.environ.get("PENSTOCK_BUILD", "build")) / "formal"
+    outcomes = []
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        for outcome in pool.map(lambda proof: prove(proof, folder / proof.key), chosen):
+            outcomes.append(outcome)
+            print(
+                f"{outcome.seconds:6.1f} s  {outcome.proof.key}: {outcome.failure or outcome.how}",
+                flush=True,
+            )
+    failed = sum(outcome.failure is not None for outcome in outcomes)
+    print(f"{len(outcomes) - failed} of {len(outcomes)} proofs hold")
+    if arguments.markdown and not failed:
+        arguments.markdown.write_text(table(outcomes))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

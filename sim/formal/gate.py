@@ -1,0 +1,51 @@
+"""The gate comparator unit equals its contract."""
+
+import functools
+
+from amaranth.hdl import Assert, Assume, Cover, Module, Signal, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In
+
+from penstock.config import Config, preset
+from penstock.hw.gate import GateComparator
+from penstock.sim.formal.prover import Proof
+
+
+class Verdict(wiring.Component):
+    """A cycle after sums and threshold: ``keep[row] = partial_sums[row] > threshold``."""
+
+    def __init__(self, cfg: Config):
+        self.cfg = cfg
+        sums = data.ArrayLayout(signed(cfg.accumulator_bits), cfg.rows)
+        super().__init__({"partial_sums": In(sums), "threshold": In(signed(32))})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.gate = gate = GateComparator(self.cfg)
+        m.d.comb += [gate.partial_sums.eq(self.partial_sums), gate.threshold.eq(self.threshold)]
+        # A threshold is a number of accumulator_bits; the compiler keeps to that.
+        limit = 1 << self.cfg.accumulator_bits - 1
+        m.d.comb += Assume((self.threshold >= -limit) & (self.threshold < limit))
+        started = Signal()
+        m.d.sync += started.eq(1)
+        for row in range(self.cfg.rows):
+            expected, tie = Signal(name=f"expected_{row}"), Signal(name=f"tie_{row}")
+            m.d.sync += expected.eq(self.partial_sums[row] > self.threshold)
+            m.d.sync += tie.eq(self.partial_sums[row] == self.threshold)
+            with m.If(started):
+                m.d.comb += Assert(gate.keep[row] == expected)
+            m.d.comb += [Cover(started & gate.keep[row]), Cover(started & tie)]
+        return m
+
+
+PROOFS = [
+    Proof(
+        block="gate",
+        name="verdict",
+        configuration=name,
+        statement="keep is partial sum > threshold, signed and strict, for all values",
+        top=functools.partial(Verdict, preset(name)),
+        depth=3,
+    )
+    for name in ("tiny", "ulx3s-85f", "asic")
+]
