@@ -232,6 +232,6 @@ class Control(wiring.Component):
             counter = values[name.upper()]
             m.d.sync += counter.eq(counter + events[name])
         with m.If(self.run):
-            m.d.sync += values["CYCLES"].eq(1)  # this cycle
+            m.d.sync += [values["CYCLES"].eq(1), carry.eq(0)]  # this cycle
             for name in ("CYCLES_HIGH", *(name.upper() for name in COUNTERS)):
                 m.d.sync += values[name].eq(0)
