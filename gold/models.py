@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from penstock.errors import PenstockError
 from penstock.gold.digits import CLASSES, SIZE
 from penstock.gold.torch_layers import ChannelGatedConv2d
 from penstock.network import INPUT
@@ -85,6 +86,57 @@ def digits_spec() -> ModelSpec:
             ),
         ),
     )
+
+
+GATED = {"none": (), "conv1": ("conv1",), "both": ("conv1", "conv2")}
+"""Which convolutions of a residual block are gated, by the name of the choice."""
+
+
+def resnet_spec(depth: int = 20, *, gated: str = "both", groups: int = 4) -> ModelSpec:
+    """The ResNet for 32x32 images with option-A shortcuts, its blocks' convolutions gated.
+
+    Three stages of ``(depth - 2) / 6`` blocks with 16, 32 and 64 channels; ``gated`` is a key of
+    GATED, ``groups`` is p: base paths see 1/p of the inputs. Raises PenstockError where depth is
+    not 6n + 2, gated is unknown or groups do not divide 16.
+    Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, section 4.2.
+    """
+    if depth < 8 or depth % 6 != 2:
+        raise PenstockError(f"depth of a ResNet must be 8, 14, 20 or another 6n + 2, not {depth}")
+    if gated not in GATED:
+        raise PenstockError(f"gated must be one of {', '.join(GATED)}, not {gated!r}")
+    if groups not in (2, 4, 8, 16):
+        raise PenstockError(f"groups must be one of 2, 4, 8, 16, not {groups}")
+    layers = [LayerSpec(name="stem", source=INPUT, channels=16)]
+    for stage, channels in enumerate((16, 32, 64), start=1):
+        for block in range(1, (depth - 2) // 6 + 1):
+            source = layers[-1].name
+            for part, residual in (("conv1", None), ("conv2", source)):
+                layers.append(
+                    LayerSpec(
+                        name=f"stage{stage}_block{block}_{part}",
+                        source=layers[-1].name,
+                        channels=channels,
+                        stride=2 if (stage > 1, block, part) == (True, 1, "conv1") else 1,
+                        groups=groups if part in GATED[gated] else 1,
+                        residual=residual,
+                    )
+                )
+    return ModelSpec(
+        name=f"resnet{depth}", input_channels=3, input_size=32, classes=10, layers=tuple(layers)
+    )
+
+
+def layer_macs(spec: ModelSpec) -> dict[str, tuple[int, int]]:
+    """(dense, base) MACs of one image for each convolution and the classifier, by name."""
+    channels, size = {INPUT: spec.input_channels}, {INPUT: spec.input_size}
+    macs = {}
+    for layer in spec.layers:
+        channels[layer.name] = layer.channels
+        size[layer.name] = -(-size[layer.source] // layer.stride)
+        outputs = layer.channels * size[layer.name] ** 2
+        dense = outputs * channels[layer.source] * layer.kernel**2
+        macs[layer.name] = (dense, dense // layer.groups)
+    return macs | {CLASSIFIER: (channels[spec.layers[-1].name] * spec.classes,) * 2}
 
 
 class GatedNetwork(nn.Module):

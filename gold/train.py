@@ -1,204 +1,243 @@
-"""Training of gated networks, float checkpoints, and the recipe of the shipped digits network."""
+"""Recipes: the digits network, and ResNets on CIFAR-10, trained, quantized and measured."""
 
+import contextlib
+import json
 import os
-import time
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from safetensors import SafetensorError
-from safetensors.torch import load, save
-from torch import nn
 
 from penstock.errors import PenstockError
+from penstock.gold.checkpoint import load_checkpoint, save_checkpoint
+from penstock.gold.cifar10 import load_cifar10
 from penstock.gold.digits import load_digits_images
-from penstock.gold.models import GatedNetwork, digits_spec
-from penstock.gold.quantize import INPUT_SCALE, check_finite, quantize
+from penstock.gold.models import GatedNetwork, ModelSpec, digits_spec, resnet_spec
+from penstock.gold.quantize import quantize
 from penstock.gold.runner import run
-from penstock.gold.torch_layers import target_loss
-from penstock.network import save_network, write_whole
+from penstock.gold.trainer import Recipe, Trainer, evaluate
+from penstock.network import Network, save_network, write_whole
 
-BATCH = 64
-LEARNING_RATE = 0.1  # the peak of one cycle, SGD
-MOMENTUM = 0.9
-WEIGHT_DECAY = 5e-4  # of convolution and classifier weights only
-SHIFT = 2  # augmentation: pixels, in each direction
 DIGITS_EPOCHS = 60
 DIGITS_THRESHOLD_TARGET = 0.75  # standard deviations: how much is skipped
+CIFAR10_EPOCHS = 30
+OPEN = -2.0
+"""Threshold at which nearly every gate is open: where a dense network's gating begins."""
+CALIBRATION_IMAGES = 2000
+"""Training images, the first ones, that set the scales of a quantized network's tensors."""
 
 
-def train_digits(
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """What to train, and how. Options left None take the model's recipe.
+
+    Raises PenstockError where an option breaks its rule.
+    """
+
+    model: str = "digits"  # or resnet20, resnet32 and so on
+    dataset: str | None = None  # digits or cifar10, as the model wants
+    data: Path | None = None  # folder of CIFAR-10
+    gated: str | None = None  # convolutions of a block: none, conv1 or both
+    groups: int | None = None  # p: base paths see 1/p of the inputs
+    target: float | None = None  # of the thresholds, in standard deviations: higher skips more
+    start: Path | None = None  # float weights to begin with, of a dense or a gated network
+    teacher: Path | None = None  # float weights of a dense network of the same depth
+    epochs: int | None = None
+    batch: int | None = None
+    learning_rate: float | None = None
+    seed: int = 0
+
+    def __post_init__(self):
+        expected = "digits" if self.model == "digits" else "cifar10"
+        if self.dataset not in (None, expected):
+            raise PenstockError(f"dataset of {self.model} must be {expected}, not {self.dataset!r}")
+        if self.model == "digits":
+            for name in ("data", "gated", "groups", "start", "teacher"):
+                if getattr(self, name) is not None:
+                    raise PenstockError(f"{name}: the digits network takes none")
+        elif self.data is None:
+            raise PenstockError(f"data: {self.model} needs the folder of CIFAR-10")
+        self.spec()
+        self.recipe()
+
+    def spec(self, gated: str | None = None) -> ModelSpec:
+        """The network; ``gated`` in place of the option."""
+        if self.model == "digits":
+            return digits_spec()
+        depth = self.model.removeprefix("resnet")
+        if depth == self.model or not depth.isdecimal():
+            raise PenstockError(f"model must be digits or a resnet as resnet20, not {self.model!r}")
+        choice = gated or self.gated or "both"
+        return resnet_spec(int(depth), gated=choice, groups=self.groups or 4)
+
+    def recipe(self, threshold_from: float | None = None) -> Recipe:
+        """How it is trained."""
+        recipe = Recipe(epochs=DIGITS_EPOCHS, threshold_target=DIGITS_THRESHOLD_TARGET)
+        if self.model != "digits":
+            recipe = Recipe(
+                epochs=CIFAR10_EPOCHS,
+                batch=128,
+                learning_rate=0.2,
+                shift=4,
+                flip=True,
+                threshold_target=0.5,
+                channels_last=True,
+            )
+        given = {
+            "epochs": self.epochs,
+            "batch": self.batch,
+            "learning_rate": self.learning_rate,
+            "threshold_target": self.target,
+            "threshold_from": threshold_from,
+        }
+        given = {name: value for name, value in given.items() if value is not None}
+        return replace(recipe, seed=self.seed, **given)
+
+    def images(self, split: str) -> tuple[np.ndarray, np.ndarray]:
+        """(images, labels) of the split "train" or "test"."""
+        return load_digits_images(split) if self.data is None else load_cifar10(self.data, split)
+
+
+def train(
+    training: Training,
     output: str | os.PathLike | None = None,
     *,
     checkpoint: str | os.PathLike | None = None,
-    epochs: int = DIGITS_EPOCHS,
-    seed: int = 0,
-    threshold_target: float = DIGITS_THRESHOLD_TARGET,
+    log: str | os.PathLike | None = None,
+    state: str | os.PathLike | None = None,
     progress: bool = True,
 ) -> dict:
-    """Train the gated digits network from scratch, quantize it, and measure it on held-out images.
+    """Train a network, quantize it, and measure it on the images that training has not seen.
 
-    Writes the network file ``output`` and the float ``checkpoint`` where given. One thread, so that
-    a seed gives one network on one machine. Returns a dict: ``float_accuracy``,
-    ``integer_accuracy`` (0..1), ``mac_reduction``, ``macs_dense`` (per image),
-    ``mac_reduction_range`` (smallest and largest of one image), ``images``, ``epochs``, ``seed``,
-    ``threshold_target``, ``seconds``. Raises PenstockError where epochs is below 1, a weight is not
-    finite or a file cannot be written.
+    Writes the network file ``output``, the float ``checkpoint`` and the ``log``, a line of JSON for
+    each epoch, where given. ``state`` keeps the training while it runs, and takes up one that was
+    interrupted; it is removed at the end. Returns a dict: ``float_accuracy``, ``integer_accuracy``
+    (0..1), ``density``, ``mac_reduction``, ``macs_dense`` (per image), ``mac_reduction_range``
+    (smallest and largest of one image), ``images``, ``seconds``, ``epochs``, ``seed`` and
+    ``threshold_target``. Raises PenstockError where files cannot be read or written, or a weight is
+    not finite.
     """
-    if epochs < 1:
-        raise PenstockError(f"epochs must be at least 1, not {epochs!r}")
-    for path in filter(None, (output, checkpoint)):  # not after minutes of training
+    for path in filter(None, (output, checkpoint, log, state)):  # not after hours of training
         if not Path(path).parent.is_dir():
             raise PenstockError(f"{path}: must be a writable file (its folder does not exist)")
-    started = time.monotonic()
-    torch.set_num_threads(1)
-    torch.manual_seed(seed)
-    model = GatedNetwork(digits_spec(), threshold_target)
-    images, labels = load_digits_images("train")
-    fit(model, images, labels, epochs=epochs, progress=progress)
-    network = quantize(model, images)
+    if training.model == "digits":
+        torch.set_num_threads(1)  # so that a seed gives one network on one machine
+    images, labels = training.images("train")
+    test = training.images("test")
+    trainer = _trainer(training, images, labels)
+    if state is not None and Path(state).exists():
+        trainer.load(state)
+    with _shown(trainer) if progress else contextlib.nullcontext(lambda: None) as show:
+
+        def each_step(trainer: Trainer):
+            show()
+            if log is not None and trainer.step % trainer.per_epoch == 0:
+                lines = "".join(json.dumps(record) + "\n" for record in trainer.log)
+                write_whole(log, lines.encode())
+
+        trainer.run(
+            state=state and Path(state),
+            each_step=each_step,
+            each_epoch=lambda trainer: asdict(evaluate(trainer.model, *test)),
+        )
+    model = trainer.model.cpu()
+    network = quantize(model, images[:CALIBRATION_IMAGES])
     if checkpoint is not None:
         save_checkpoint(model, checkpoint)
     if output is not None:
         save_network(network, output)
-    images, labels = load_digits_images("test")
-    result = run(network, images)
-    reductions = result.macs_dense / result.macs_executed
+    figures = {
+        "float_accuracy": evaluate(model, *test).accuracy,
+        **measure(network, *test),
+        "epochs": trainer.recipe.epochs,
+        "seed": training.seed,
+        "threshold_target": trainer.recipe.threshold_target,
+        "seconds": trainer.seconds,
+    }
+    if state is not None:
+        Path(state).unlink(missing_ok=True)
+    return figures
+
+
+def measure(network: Network, images: np.ndarray, labels: np.ndarray) -> dict:
+    """What an integer network does on images (N, C, H, W) with labels (N,), by the golden model.
+
+    Returns a dict: ``integer_accuracy``, ``density`` (conditional MACs executed over all there
+    are), ``mac_reduction``, ``macs_dense``, ``mac_reduction_range``, ``images``.
+    """
+    results = [run(network, part) for part in np.array_split(images, -(-len(images) // 250))]
+    classes = np.concatenate([result.classes for result in results])
+    executed = np.concatenate([result.macs_executed for result in results])
+    dense = results[0].macs_dense
+    base = sum(network.macs(layer)[1] for layer in network.layers)
+    reductions = dense / executed
     return {
-        "float_accuracy": accuracy(model, images, labels),
-        "integer_accuracy": float((result.classes == labels).mean()),
-        "mac_reduction": result.mac_reduction,
-        "macs_dense": result.macs_dense,
+        "integer_accuracy": float((classes == labels).mean()),
+        "density": float((executed - base).mean() / (dense - base)) if dense > base else 1.0,
+        "mac_reduction": dense * len(images) / int(executed.sum()),
+        "macs_dense": dense,
         "mac_reduction_range": [float(reductions.min()), float(reductions.max())],
         "images": len(images),
-        "epochs": epochs,
-        "seed": seed,
-        "threshold_target": threshold_target,
-        "seconds": time.monotonic() - started,
     }
 
 
-def fit(
-    model: nn.Module,
-    images: np.ndarray,
-    labels: np.ndarray,
-    *,
-    epochs: int,
-    steps: int | None = None,
-    progress: bool = False,
-) -> list[float]:
-    """Train a model in place with cross-entropy plus the target loss of its thresholds.
+def _trainer(training: Training, images: np.ndarray, labels: np.ndarray) -> Trainer:
+    """Model and trainer; weights and teacher loaded where the options name them."""
+    torch.manual_seed(training.seed)
+    device = "cuda" if training.model != "digits" and torch.cuda.is_available() else "cpu"
+    recipe = training.recipe()
+    model = GatedNetwork(training.spec(), recipe.threshold_target)
+    if training.start is not None:
+        gates = load_checkpoint(model, training.start, ungated=True)
+        recipe = training.recipe(threshold_from=_open_gates(model, gates))
+    teacher = None
+    if training.teacher is not None:
+        teacher = GatedNetwork(training.spec(gated="none"), 0.0)
+        load_checkpoint(teacher, training.teacher)
+        teacher.to(device, memory_format=torch.channels_last)
+    return Trainer(model.to(device), images, labels, recipe, teacher)
 
-    images (N, C, H, W) uint8; labels (N,) int64; ``steps`` stops early. Batches and shifts come
-    from torch's global generator: seed it first. Returns the loss of each step; ``progress`` shows
-    a bar.
-    """
-    inputs, targets = torch.from_numpy(images).float() * INPUT_SCALE, torch.from_numpy(labels)
-    per_epoch = len(inputs) // BATCH
-    optimizer = torch.optim.SGD(
-        parameter_groups(model), lr=LEARNING_RATE, momentum=MOMENTUM, nesterov=True
+
+def _open_gates(model: GatedNetwork, trained: bool) -> float | None:
+    """Where the thresholds of loaded weights stand: untrained gates are opened; None without."""
+    gates = [module for module in model.convolutions.values() if module.groups > 1]
+    if not gates:
+        return None
+    mean = float(torch.cat([module.delta.detach() for module in gates]).mean())
+    standing = mean if trained else OPEN
+    for module in gates:
+        module.threshold_target = standing
+        if not trained:
+            module.delta.data.fill_(standing)
+    return standing
+
+
+@contextlib.contextmanager
+def _shown(trainer: Trainer) -> Iterator[Callable[[], None]]:
+    """A function to call after each step: it shows how far training is, and each epoch's record."""
+    columns = (
+        *(TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("steps")),
+        *(TextColumn("{task.fields[loss]}"), TimeRemainingColumn()),
     )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, LEARNING_RATE, total_steps=epochs * per_epoch, cycle_momentum=False
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, speed_estimate_period=300) as bar:
+        task = bar.add_task("", total=trainer.total, completed=trainer.step, loss="")
+
+        def show():
+            bar.update(task, completed=trainer.step, loss=f"loss {trainer.losses[-1]:.3f}")
+            if trainer.step % trainer.per_epoch == 0:
+                console.print(_line(trainer.log[-1], trainer.recipe.epochs), highlight=False)
+
+        yield show
+
+
+def _line(record: dict, epochs: int) -> str:
+    """One epoch in one line."""
+    return (
+        f"epoch {record['epoch']}/{epochs}  {record['seconds']:,.0f} s  loss {record['loss']:.3f}  "
+        f"test accuracy {record['accuracy']:.2%}  MAC reduction {record['mac_reduction']:.2f}x"
     )
-    losses: list[float] = []
-    model.train()
-    with _progress_bar() if progress else nullcontext() as bar:
-        task = bar and bar.add_task("training", total=steps or epochs * per_epoch, loss="")
-        for _ in range(epochs):
-            for batch in torch.randperm(len(inputs))[: per_epoch * BATCH].split(BATCH):
-                if len(losses) == steps:
-                    return losses
-                loss = _step(model, optimizer, shifted(inputs[batch]), targets[batch])
-                schedule.step()
-                losses.append(loss)
-                if bar:
-                    bar.update(task, advance=1, loss=f"loss {loss:.3f}")
-    return losses
-
-
-def _step(model, optimizer, inputs: torch.Tensor, targets: torch.Tensor) -> float:
-    loss = F.cross_entropy(model(inputs), targets) + target_loss(model)
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-    return float(loss.detach())
-
-
-def _progress_bar() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[loss]}"),
-        TimeRemainingColumn(),
-    )
-
-
-def parameter_groups(model: nn.Module) -> list[dict]:
-    """Two optimizer groups: convolution and linear weights decay; thresholds and norms do not."""
-    decaying = [parameter for parameter in model.parameters() if parameter.ndim > 1]
-    others = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
-    return [
-        {"params": decaying, "weight_decay": WEIGHT_DECAY},
-        {"params": others, "weight_decay": 0.0},
-    ]
-
-
-def shifted(images: torch.Tensor) -> torch.Tensor:
-    """Each image moved by its own random -SHIFT..SHIFT pixels both ways, zeros coming in."""
-    count, _, height, width = images.shape
-    padded = F.pad(images, (SHIFT,) * 4)
-    offsets = torch.randint(0, 2 * SHIFT + 1, (2, count)).tolist()
-    return torch.stack(
-        [
-            image[:, top : top + height, left : left + width]
-            for image, top, left in zip(padded, *offsets, strict=True)
-        ]
-    )
-
-
-@torch.no_grad()
-def accuracy(model: nn.Module, images: np.ndarray, labels: np.ndarray) -> float:
-    """Part of the images (N, C, H, W) uint8 that the float model classifies as labels (N,) say."""
-    model.eval()
-    logits = model(torch.from_numpy(images).float() * INPUT_SCALE)
-    return float((logits.argmax(dim=1).numpy() == labels).mean())
-
-
-def save_checkpoint(model: nn.Module, path: str | os.PathLike):
-    """Write a model's float weights as safetensors; the file appears whole or not at all.
-
-    Raises PenstockError naming the tensor where a weight is not finite.
-    """
-    check_finite(model)
-    write_whole(path, save(model.state_dict()))
-
-
-def load_checkpoint(model: nn.Module, path: str | os.PathLike):
-    """Read float weights into a model of the same layers.
-
-    Raises PenstockError where the file is missing, foreign or of another model, and naming the
-    tensor where a weight is not finite.
-    """
-    try:
-        with open(path, "rb") as file:
-            weights = load(file.read())
-    except OSError as error:
-        raise PenstockError(
-            f"checkpoint {path}: must be a readable file ({error.strerror})"
-        ) from None
-    except SafetensorError as error:
-        raise PenstockError(f"checkpoint {path}: must be a safetensors file ({error})") from None
-    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
-    if found != expected:
-        name = sorted(set(found.items()) ^ set(expected.items()))[0][0]
-        raise PenstockError(
-            f"checkpoint {path}: {name} must have shape {expected.get(name)}, not {found.get(name)}"
-        )
-    model.load_state_dict(weights)
-    check_finite(model)

@@ -112,10 +112,33 @@ def _add_json(parser: argparse.ArgumentParser):
 
 
 def _add_train(commands):
-    parser = _command(commands, "train", _train, "train, quantize and measure the digits network")
-    parser.add_argument("--output", metavar="FILE", default="digits.safetensors")
+    parser = _command(commands, "train", _train, "train, quantize and measure a gated network")
+    parser.add_argument("--model", default=DIGITS, help=f"{DIGITS}, resnet20, resnet32, ...")
+    parser.add_argument("--dataset", help="digits or cifar10, as the model wants")
+    parser.add_argument("--data", type=Path, metavar="FOLDER", help="cifar-10-batches-py")
+    parser.add_argument("--gated", metavar="CONVS", help="of a block: none, conv1 or both")
+    parser.add_argument("--groups", type=int, metavar="P", help="base paths see 1/P of the inputs")
+    parser.add_argument(
+        "--target", type=float, metavar="T", help="of the thresholds: higher skips more"
+    )
+    parser.add_argument("--start", type=Path, metavar="FILE", help="float weights to begin with")
+    parser.add_argument(
+        "--teacher",
+        type=Path,
+        metavar="FILE",
+        help="float weights of a dense network to learn from",
+    )
+    parser.add_argument("--epochs", type=int, metavar="N", help="default: 60 digits, 30 cifar10")
+    parser.add_argument("--batch", type=int, metavar="N", help="default: 64 digits, 128 cifar10")
+    parser.add_argument("--learning-rate", type=float, metavar="X", help="the peak")
+    parser.add_argument("--output", metavar="FILE", help="default: MODEL.safetensors")
     parser.add_argument("--float", metavar="FILE", help="write the float weights, too")
-    parser.add_argument("--epochs", type=int, metavar="N", help="default: 60")
+    parser.add_argument("--log", metavar="FILE", help="write a line of JSON for each epoch")
+    parser.add_argument(
+        "--state",
+        metavar="FILE",
+        help="keeps the training; one that was interrupted goes on; default: OUTPUT.training",
+    )
     _add_seed(parser, "weights and batches")
     _add_json(parser)
 
@@ -199,7 +222,9 @@ def _add_demo(commands):
 
 
 def _train(options) -> None:
-    check_writable(options.output, options.float, options.json)
+    output = options.output or f"{options.model}.safetensors"
+    state = options.state or f"{output}.training"
+    check_writable(output, options.float, options.log, options.json, state)
     try:
         from penstock.gold import train
     except ModuleNotFoundError as error:
@@ -210,15 +235,15 @@ def _train(options) -> None:
         ) from None
     from penstock import display
 
-    epochs = train.DIGITS_EPOCHS if options.epochs is None else options.epochs
-    result = train.train_digits(
-        options.output, checkpoint=options.float, epochs=epochs, seed=options.seed
-    )
+    names = [field.name for field in dataclasses.fields(train.Training)]
+    training = train.Training(**{name: getattr(options, name) for name in names})
+    files = {"checkpoint": options.float, "log": options.log, "state": state}
+    result = train.train(training, output, **files)
     facts = {
-        "float accuracy": f"{result['float_accuracy']:.2%} of {result['images']} held-out images",
+        "float accuracy": f"{result['float_accuracy']:.2%} of {result['images']:,} held-out images",
         "integer accuracy": f"{result['integer_accuracy']:.2%}",
         "MAC reduction": f"{result['mac_reduction']:.3f}x",
-        "network": options.output,
+        "network": output,
     }
     display.console().print(display.fact_table("Trained and quantized", facts))
     write_json(options.json, result)

@@ -651,10 +651,10 @@ def test_nan_while_training(folder, refused, monkeypatch):
     """A training that diverged writes neither network nor weights."""
     from penstock.gold import train
 
-    def diverge(model, *arguments, **options):
-        model.state_dict()["classifier.weight"][0, 0] = float("nan")
+    def diverge(trainer, **options):
+        trainer.model.state_dict()["classifier.weight"][0, 0] = float("nan")
 
-    monkeypatch.setattr(train, "fit", diverge)
+    monkeypatch.setattr(train.Trainer, "run", diverge)
     files = ["--output", folder / "n", "--float", folder / "f"]
     assert refused("train", *files) == (
         "weights classifier.weight: must be finite numbers, not NaN or infinite"

@@ -1,25 +1,18 @@
-"""Training from scratch, in small: the loss falls, checkpoints return, bad weights are refused."""
+"""Recipes in small: what they write, and what they refuse."""
+
+import json
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
-from safetensors.torch import save_file  # noqa: E402
-
 from penstock.errors import PenstockError  # noqa: E402
+from penstock.gold.checkpoint import load_checkpoint  # noqa: E402
 from penstock.gold.digits import load_digits_images  # noqa: E402
-from penstock.gold.models import GatedNetwork, digits_spec  # noqa: E402
+from penstock.gold.models import GatedNetwork  # noqa: E402
 from penstock.gold.runner import run  # noqa: E402
-from penstock.gold.train import (  # noqa: E402
-    SHIFT,
-    fit,
-    load_checkpoint,
-    parameter_groups,
-    save_checkpoint,
-    shifted,
-    train_digits,
-)
+from penstock.gold.train import Training, train  # noqa: E402
 from penstock.network import load_network  # noqa: E402
 
 
@@ -31,31 +24,10 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
-def new_model(seed=0):
-    torch.manual_seed(seed)
-    return GatedNetwork(digits_spec(), 0.75)
-
-
-def test_the_loss_falls_within_a_few_steps():
-    model = new_model()
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    losses = fit(model, *load_digits_images("train"), epochs=2, steps=40)
-    assert len(losses) == 40
-    assert np.mean(losses[-5:]) < 0.9 * np.mean(losses[:5])
-    for name, parameter in model.named_parameters():
-        assert not torch.equal(parameter, before[name]), f"{name} was not trained"
-
-
-def test_one_seed_gives_one_network():
-    data = load_digits_images("train")
-    first, again, other = (fit(new_model(seed), *data, epochs=1, steps=3) for seed in (5, 5, 6))
-    assert first == again
-    assert first != other
-
-
 def test_the_recipe_writes_what_it_measured(tmp_path):
-    path, checkpoint = tmp_path / "network", tmp_path / "checkpoint"
-    summary = train_digits(path, checkpoint=checkpoint, epochs=1, seed=3, progress=False)
+    path, checkpoint, log = tmp_path / "network", tmp_path / "checkpoint", tmp_path / "log"
+    training = Training(epochs=1, seed=3)
+    summary = train(training, path, checkpoint=checkpoint, log=log, progress=False)
     images, labels = load_digits_images("test")
     result = run(load_network(path), images)
     assert summary["images"] == 360
@@ -64,86 +36,85 @@ def test_the_recipe_writes_what_it_measured(tmp_path):
     assert summary["macs_dense"] == result.macs_dense
     assert summary["mac_reduction_range"][0] < result.mac_reduction
     assert (summary["epochs"], summary["seed"]) == (1, 3)
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["checkpoint", "network"]
-    load_checkpoint(new_model(), checkpoint)
+    assert {entry.name for entry in tmp_path.iterdir()} == {"checkpoint", "log", "network"}
+    load_checkpoint(GatedNetwork(training.spec(), 0.75), checkpoint)
+    (record,) = [json.loads(line) for line in log.read_text().splitlines()]
+    assert (record["epoch"], record["step"]) == (1, 22)
+    assert record["accuracy"] == summary["float_accuracy"]
 
 
-def test_bad_arguments_are_refused_before_training(tmp_path):
+def test_density_is_that_of_the_decisions(tmp_path):
+    path = tmp_path / "network"
+    summary = train(Training(epochs=1), path, progress=False)
+    network, (images, _) = load_network(path), load_digits_images("test")
+    decisions = run(network, images).decisions
+    layers = {layer.name: layer for layer in network.layers}
+    work = {
+        name: layers[name].weights[0].size * (1 - 1 / layers[name].groups) for name in decisions
+    }
+    opened = sum(decisions[name].mean() * decisions[name][0].size * work[name] for name in work)
+    possible = sum(decisions[name][0].size * work[name] for name in work)
+    assert summary["density"] == pytest.approx(opened / possible)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epochs": 0}, "epochs must be at least 1, not 0"),
+        ({"batch": 1}, "batch must be at least 2 images, not 1"),
+        ({"learning_rate": 0.0}, "learning rate must be in 0..10, not 0.0"),
+        ({"dataset": "cifar10"}, "dataset of digits must be digits, not 'cifar10'"),
+        ({"gated": "none"}, "gated: the digits network takes none"),
+        ({"model": "resnet20"}, "data: resnet20 needs the folder of CIFAR-10"),
+        (
+            {"model": "vgg", "data": "."},
+            "model must be digits or a resnet as resnet20, not 'vgg'",
+        ),
+        (
+            {"model": "resnet21", "data": "."},
+            "depth of a ResNet must be 8, 14, 20 or another 6n + 2, not 21",
+        ),
+        (
+            {"model": "resnet20", "data": ".", "gated": "conv2"},
+            "gated must be one of none, conv1, both, not 'conv2'",
+        ),
+        (
+            {"model": "resnet20", "data": ".", "groups": 3},
+            "groups must be one of 2, 4, 8, 16, not 3",
+        ),
+    ],
+)
+def test_options_that_are_refused(options, message):
     with pytest.raises(PenstockError) as caught:
-        train_digits(tmp_path / "network", epochs=0, progress=False)
-    assert str(caught.value) == "epochs must be at least 1, not 0"
+        Training(**options)
+    assert str(caught.value) == message
+
+
+def test_outputs_are_checked_before_training(tmp_path):
     path = tmp_path / "missing" / "network"
     with pytest.raises(PenstockError) as caught:
-        train_digits(path, progress=False)
+        train(Training(), path, progress=False)
     assert str(caught.value) == f"{path}: must be a writable file (its folder does not exist)"
     assert not list(tmp_path.iterdir())
 
 
-def test_thresholds_and_norms_do_not_decay():
-    model = new_model()
-    decaying, others = parameter_groups(model)
-    assert decaying["weight_decay"] > 0
-    assert others["weight_decay"] == 0
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
-    decaying = {names.pop(id(parameter)) for parameter in decaying["params"]}
-    others = {names.pop(id(parameter)) for parameter in others["params"]}
-    assert not names
-    assert all(name.endswith("weight") and "norm" not in name for name in decaying)
-    assert sum(name.endswith("delta") for name in others) == 6
-
-
-def test_each_image_is_shifted_on_its_own():
-    torch.manual_seed(0)
-    images = torch.rand(60, 1, 16, 16) + 1
-    moved = shifted(images)
-    found = set()
-    for image, result in zip(images, moved, strict=True):
-        matches = [
-            (dy, dx)
-            for dy in range(-SHIFT, SHIFT + 1)
-            for dx in range(-SHIFT, SHIFT + 1)
-            if torch.equal(
-                result[:, max(-dy, 0) : 16 - max(dy, 0), max(-dx, 0) : 16 - max(dx, 0)],
-                image[:, max(dy, 0) : 16 + min(dy, 0), max(dx, 0) : 16 + min(dx, 0)],
-            )
-        ]
-        assert len(matches) == 1
-        dy, dx = matches[0]
-        assert int((result == 0).sum()) == 256 - (16 - abs(dy)) * (16 - abs(dx))
-        found.add((dy, dx))
-    assert len(found) > 15
-
-
-def test_checkpoints_come_back(tmp_path):
-    model, other = new_model(1), new_model(2)
-    save_checkpoint(model, tmp_path / "c")
-    load_checkpoint(other, tmp_path / "c")
-    for name, tensor in model.state_dict().items():
-        assert torch.equal(tensor, other.state_dict()[name]), name
-
-
-def refusal(call):
-    with pytest.raises(PenstockError) as caught:
-        call()
-    return str(caught.value)
-
-
-def test_checkpoints_that_are_refused(tmp_path):
-    path, model = tmp_path / "c", new_model()
-    load = lambda: load_checkpoint(model, path)  # noqa: E731
-    assert (
-        refusal(load) == f"checkpoint {path}: must be a readable file (No such file or directory)"
-    )
-    path.write_bytes(b"foreign")
-    assert refusal(load).startswith(f"checkpoint {path}: must be a safetensors file (")
-    weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    save_file(weights | {"classifier.bias": torch.zeros(9)}, path)
-    assert refusal(load) == (f"checkpoint {path}: classifier.bias must have shape (10,), not (9,)")
-    weights["norms.stem.weight"][3] = float("nan")
-    save_file(weights, path)
-    message = "weights norms.stem.weight: must be finite numbers, not NaN or infinite"
-    assert refusal(load) == message
-    model.norms["stem"].weight.data[3] = float("inf")
-    path.unlink()
-    assert refusal(lambda: save_checkpoint(model, path)) == message
-    assert not path.exists()
+def test_a_dense_network_is_gated_and_taught(tmp_path, monkeypatch):
+    """The whole way on CIFAR-10's shapes: a dense network, its gating with a teacher, both ints."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (12, 3, 32, 32), dtype=np.uint8)
+    labels = np.arange(12) % 10
+    monkeypatch.setattr(Training, "images", lambda self, split: (images, labels))
+    common = {"model": "resnet8", "data": tmp_path, "batch": 4, "epochs": 1}
+    dense, gated = tmp_path / "dense", tmp_path / "gated"
+    train(Training(gated="none", **common), tmp_path / "network", checkpoint=dense, progress=False)
+    assert load_network(tmp_path / "network").layers[1].thresholds is None
+    training = Training(**common, target=1.0, start=dense, teacher=dense)
+    summary = train(training, tmp_path / "network", checkpoint=gated, progress=False)
+    layers = load_network(tmp_path / "network").layers[1:-2]
+    assert all(layer.thresholds is not None and layer.groups == 4 for layer in layers)
+    assert summary["mac_reduction"] > 1.0
+    # A gated start goes on from where its thresholds stand.
+    model = GatedNetwork(training.spec(), 0.0)
+    load_checkpoint(model, gated)
+    before = {name: module.delta for name, module in model.convolutions.items() if name != "stem"}
+    assert all(abs(float(delta.detach().mean()) - 1.0) < 0.05 for delta in before.values())
