@@ -5,8 +5,8 @@ import numpy as np
 from penstock.errors import PenstockError
 from penstock.network import output_size
 
-_EXACT = 2**53  # float64 holds every integer up to here
-_CHUNK = 2**22  # unfolded inputs held at once: 32 MiB
+_EXACT = {np.float32: 2**24, np.float64: 2**53}  # every integer up to here is held exactly
+_CHUNK = 2**20  # unfolded inputs held at once: they should stay in the cache
 
 
 def convolution(
@@ -18,14 +18,17 @@ def convolution(
     """Sum of products over every window, exactly: cross-correlation, zero padding, no bias.
 
     x (N, I, H, W) of integers; weights (O, I, k, k) int8; padding in pixels: top, left, bottom,
-    right. Returns (N, O, H', W') int64 in units of the product. The products are added by float64
-    matrix multiplications, which are exact because no sum can reach 2^53; a sum that could is
-    refused with PenstockError, as are floating-point inputs and shapes that do not match.
+    right. Returns (N, O, H', W') int64 in units of the product. The products are added by matrix
+    multiplications in float32 where no sum can reach 2^24, else in float64, which is exact because
+    none can reach 2^53: sum |w| * max |x| bounds every partial sum in any order. Refused with
+    PenstockError: sums that could, floating-point inputs and shapes that do not match.
     """
     _check_inputs(x, weights)
-    out_channels, in_channels, kernel, _ = weights.shape
-    largest = max(abs(int(x.max(initial=0))), abs(int(x.min(initial=0))))
-    if largest * 128 * in_channels * kernel**2 >= _EXACT:
+    out_channels, _, kernel, _ = weights.shape
+    largest = max(int(x.max(initial=0)), -int(x.min(initial=0)))
+    weight = int(np.abs(weights.astype(np.int64)).sum(axis=(1, 2, 3)).max(initial=0))
+    dtype = next((each for each, limit in _EXACT.items() if weight * largest < limit), None)
+    if dtype is None:
         raise PenstockError(
             f"convolution: sums must stay below 2^53, inputs as large as {largest} may exceed it"
         )
@@ -37,17 +40,17 @@ def convolution(
             f"convolution: the padded map must be at least {kernel}x{kernel}, not "
             f"{x.shape[2] + top + bottom}x{x.shape[3] + left + right}"
         )
-    matrix = weights.reshape(out_channels, -1).astype(np.float64)
-    padded = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)))
+    matrix = weights.reshape(out_channels, -1).astype(dtype)
+    padded = np.pad(x.astype(dtype), ((0, 0), (0, 0), (top, bottom), (left, right)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (kernel, kernel), axis=(2, 3))
-    windows = windows[:, :, ::stride, ::stride].transpose(1, 4, 5, 0, 2, 3)
-    sums = np.empty((out_channels, len(x), height, width), np.int64)
+    windows = windows[:, :, ::stride, ::stride].transpose(0, 1, 4, 5, 2, 3)
+    sums = np.empty((len(x), out_channels, height, width), np.int64)
     chunk = max(1, _CHUNK // (matrix.shape[1] * height * width))
     for first in range(0, len(x), chunk):
-        part = sums[:, first : first + chunk]
-        unfolded = windows[:, :, :, first : first + chunk].astype(np.float64, order="C")
-        part[:] = (matrix @ unfolded.reshape(matrix.shape[1], -1)).reshape(part.shape)
-    return np.ascontiguousarray(sums.swapaxes(0, 1))
+        unfolded = windows[first : first + chunk].reshape(-1, matrix.shape[1], height * width)
+        part = sums[first : first + chunk]
+        part[:] = (matrix @ unfolded).reshape(part.shape)
+    return sums
 
 
 def base_mask(out_channels: int, in_channels: int, groups: int) -> np.ndarray:

@@ -100,7 +100,8 @@ def _sums(layer: Convolution, source: np.ndarray, gating: bool):
     where = (layer.groups, layer.stride, layer.padding)
     psum = base_path(source, layer.weights, *where)
     decision = gate(psum, layer.thresholds)
-    return psum + decision * conditional_path(source, layer.weights, *where), decision
+    psum += decision * conditional_path(source, layer.weights, *where)
+    return psum, decision
 
 
 def _conditional_macs(layer: Convolution, decision: np.ndarray) -> np.ndarray:

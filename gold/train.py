@@ -16,9 +16,9 @@ from penstock.errors import PenstockError
 from penstock.gold.checkpoint import load_checkpoint, save_checkpoint
 from penstock.gold.cifar10 import load_cifar10
 from penstock.gold.digits import load_digits_images
+from penstock.gold.measure import measure
 from penstock.gold.models import GatedNetwork, ModelSpec, digits_spec, resnet_spec
 from penstock.gold.quantize import quantize
-from penstock.gold.runner import run
 from penstock.gold.trainer import Recipe, Trainer, evaluate
 from penstock.network import Network, save_network, write_whole
 
@@ -152,7 +152,7 @@ def train(
         save_network(network, output)
     figures = {
         "float_accuracy": evaluate(model, *test).accuracy,
-        **measure(network, *test),
+        **integer_figures(network, *test),
         "epochs": trainer.recipe.epochs,
         "seed": training.seed,
         "threshold_target": trainer.recipe.threshold_target,
@@ -163,23 +163,19 @@ def train(
     return figures
 
 
-def measure(network: Network, images: np.ndarray, labels: np.ndarray) -> dict:
+def integer_figures(network: Network, images: np.ndarray, labels: np.ndarray) -> dict:
     """What an integer network does on images (N, C, H, W) with labels (N,), by the golden model.
 
-    Returns a dict: ``integer_accuracy``, ``density`` (conditional MACs executed over all there
-    are), ``mac_reduction``, ``macs_dense``, ``mac_reduction_range``, ``images``.
+    Returns a dict: ``integer_accuracy`` (0..1), ``density``, ``mac_reduction``, ``macs_dense`` (of
+    one image), ``mac_reduction_range`` (smallest and largest of one image), ``images``.
     """
-    results = [run(network, part) for part in np.array_split(images, -(-len(images) // 250))]
-    classes = np.concatenate([result.classes for result in results])
-    executed = np.concatenate([result.macs_executed for result in results])
-    dense = results[0].macs_dense
-    base = sum(network.macs(layer)[1] for layer in network.layers)
-    reductions = dense / executed
+    measured = measure(network, images)
+    reductions = measured.macs_dense / measured.macs_executed
     return {
-        "integer_accuracy": float((classes == labels).mean()),
-        "density": float((executed - base).mean() / (dense - base)) if dense > base else 1.0,
-        "mac_reduction": dense * len(images) / int(executed.sum()),
-        "macs_dense": dense,
+        "integer_accuracy": float((measured.classes == labels).mean()),
+        "density": measured.density,
+        "mac_reduction": measured.mac_reduction,
+        "macs_dense": measured.macs_dense,
         "mac_reduction_range": [float(reductions.min()), float(reductions.max())],
         "images": len(images),
     }

@@ -118,6 +118,21 @@ def test_the_two_paths_add_up():
         np.testing.assert_array_equal(both, convolution(x, weights, *where))
 
 
+@pytest.mark.parametrize("limit", [2**24, 2**53])
+def test_sums_are_exact_at_the_limits_of_floats(limit):
+    """Around the largest sums of float32 and float64, odd ones among them, all terms of a sign."""
+    weights = np.full((1, 4, 3, 3), 127, np.int8)
+    reach = 127 * 36
+    for largest in (limit // reach - 1, limit // reach, limit // reach + 1):
+        if largest * reach >= 2**53:
+            continue
+        x = np.full((1, 4, 3, 3), largest)
+        x[0, 0, 0] -= [0, 1, 2]
+        for sign in (1, -1):
+            expected = sign * 127 * (36 * largest - 3)
+            assert convolution(sign * x, weights).item() == expected
+
+
 X = np.zeros((1, 4, 3, 3), np.uint8)
 W = np.zeros((2, 4, 3, 3), np.int8)
 
@@ -142,7 +157,7 @@ W = np.zeros((2, 4, 3, 3), np.int8)
             "convolution: the padded map must be at least 3x3, not 2x3",
         ),
         (
-            lambda: convolution(np.full(X.shape, 2**42), W),
+            lambda: convolution(np.full(X.shape, 2**42), W - 127),
             f"convolution: sums must stay below 2^53, inputs as large as {2**42} may exceed it",
         ),
         (
