@@ -76,7 +76,7 @@ class OutputWriter(wiring.Component):
             bursts.request.ready.eq(request.ready & ~left.any()),
             bursts.address.eq(address),
             bursts.beats.eq(self.header.output_beats),
-            bursts.halt.eq(self.halt & left.any()),  # what is offered stays offered
+            bursts.halt.eq(self.halt & ~request.valid),  # what is offered stays offered
             taken.eq(request.valid & request.ready),
             free.eq(left.any() & (~word.valid | word.ready)),
             self.i.ready.eq(free | self.halt),

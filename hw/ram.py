@@ -38,6 +38,10 @@ module {name} #(
             if (write_enable[i])
                 memory[write_address][i*PART +: PART] <= write_data[i*PART +: PART];
         word <= memory[read_address];
+`ifndef SYNTHESIS
+        if (write_enable != 0 && write_address == read_address)
+            word <= ~memory[read_address];  // wrong on purpose: a simulation shows who uses it
+`endif
         read_data <= word;
     end
 `ifndef SYNTHESIS

@@ -57,7 +57,7 @@ class Requantizer(wiring.Component):
     def elaborate(self, platform):
         cfg = self.cfg
         m = Module()
-        total_bits = cfg.accumulator_bits + 18
+        total_bits = cfg.sum_bits
         product_bits = cfg.accumulator_bits + 16
 
         def multipliers(name: str, left, right):

@@ -63,7 +63,7 @@ class Config:
         for field, low, high in (
             ("activation_bits", 2, 8),
             ("weight_bits", 2, 8),
-            ("accumulator_bits", 16, 32),
+            ("accumulator_bits", 18, 32),
             ("map_words", 16, 2048),
             ("weight_words", 16, 65536),
             ("channels", 16, 65536),
@@ -96,6 +96,11 @@ class Config:
     def multipliers(self) -> int:
         """Multipliers of the array; the requantizers have three more per row."""
         return self.rows * self.lanes
+
+    @property
+    def sum_bits(self) -> int:
+        """Bits of the signed sum psum*M + B + r*Mr + 2^(S-1) before the shift."""
+        return self.accumulator_bits + 18
 
     @property
     def block(self) -> tuple[int, int]:

@@ -22,8 +22,6 @@ from penstock.network import (
 )
 
 KERNEL = 3
-SUM_BITS = 44
-"""Bits of the signed sum psum*M + B + r*Mr + 2^(S-1) before the shift."""
 BIAS_BITS = 40
 """Bits of a signed bias."""
 RAW_BITS = 32
@@ -347,7 +345,7 @@ class _Lowering:
         sums = np.stack(self._sums(operation)) * operation.multipliers.astype(np.int64)
         low = sums.min(axis=0) + operation.bias
         high = sums.max(axis=0) + operation.bias
-        self._check_bits(operation.name, "psum*M + B", low.min(), high.max(), SUM_BITS)
+        self._check_bits(operation.name, "psum*M + B", low.min(), high.max(), self.config.sum_bits)
         if operation.relu_before_add:
             low, high = np.maximum(low, 0), np.maximum(high, 0)
         if operation.residual is not None:
@@ -362,7 +360,7 @@ class _Lowering:
             "psum*M + B + r*Mr + rounding",
             low.min() + rounding,
             high.max() + rounding,
-            SUM_BITS,
+            self.config.sum_bits,
         )
 
     def _check_fused_pool(self, operation: Operation):
@@ -373,7 +371,11 @@ class _Lowering:
         rounding = 1 << pool.shift - 1
         ends = [low * pool.multiplier, high * pool.multiplier]
         self._check_bits(
-            pool.name, "sum*M + rounding", min(ends) + rounding, max(ends) + rounding, SUM_BITS
+            pool.name,
+            "sum*M + rounding",
+            min(ends) + rounding,
+            max(ends) + rounding,
+            self.config.sum_bits,
         )
 
     @staticmethod

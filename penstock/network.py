@@ -21,6 +21,9 @@ FORMAT_VERSION = 1
 INPUT = "input"
 """Name of the image, as a layer's source."""
 
+MAX_SIZE = 1 << 16
+"""Largest channels, height and width of an image; a configuration takes less."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
@@ -115,11 +118,12 @@ class Network:
 
     def shapes(self) -> dict[str, Shape]:
         """Shape of the input and of every layer's output, by name."""
+        _check_input(self.input)
         shapes = {INPUT: self.input}
         if not self.layers:
             raise PenstockError(f"network {self.name}: must have at least one layer, not 0")
         for layer in self.layers:
-            if not layer.name or layer.name in shapes:
+            if not isinstance(layer.name, str) or not layer.name or layer.name in shapes:
                 raise PenstockError(f"layer {layer.name!r}: a name must be given once only")
             if layer.source not in shapes:
                 raise PenstockError(
@@ -142,6 +146,17 @@ class Network:
             return layer.weights.size, layer.weights.size
         total = layer.weights.size * shape.height * shape.width
         return total, total // layer.groups if layer.thresholds is not None else total
+
+
+def _check_input(shape: Shape):
+    for field in ("channels", "height", "width"):
+        value = getattr(shape, field)
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_SIZE:
+            raise PenstockError(
+                f"network input: {field} must be an integer in 1..{MAX_SIZE}, not {value!r}"
+            )
+    if not isinstance(shape.signed, bool):
+        raise PenstockError(f"network input: signed must be true or false, not {shape.signed!r}")
 
 
 def _array(layer: Layer, field: str, dtype, shape: tuple[int, ...]):
@@ -220,6 +235,11 @@ def _check_convolution(layer: Convolution, shapes: dict[str, Shape]) -> Shape:
         raise PenstockError(
             f"layer {layer.name}: groups other than 1 need thresholds, {layer.groups} came without"
         )
+    if not isinstance(layer.relu_before_add, bool):
+        raise PenstockError(
+            f"layer {layer.name}: relu_before_add must be true or false, "
+            f"not {layer.relu_before_add!r}"
+        )
     shape = _spatial(layer, source, (kernel, kernel), _bounds(layer), out_channels)
     if layer.residual is not None:
         _check_residual(layer, shape, shapes)
@@ -257,6 +277,10 @@ def _check_pool(layer: Pool, shapes: dict[str, Shape]) -> Shape:
             f"layer {layer.name}: kind must be one of average, max, not {layer.kind!r}"
         )
     window = layer.window or (source.height, source.width)
+    if len(window) != 2 or not all(isinstance(side, int) and side >= 1 for side in window):
+        raise PenstockError(
+            f"layer {layer.name}: window must be two sizes of 1 or more, not {layer.window!r}"
+        )
     if layer.kind == "max":
         return _spatial(layer, source, window, source.signed, source.channels)
     _within(layer, "multiplier", -(2**15), 2**15 - 1)
@@ -334,7 +358,9 @@ def load_network(path: str | os.PathLike) -> Network:
             input_scale=description["input_scale"],
             layers=tuple(_load_layer(entry, tensors) for entry in description["layers"]),
         )
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+    except PenstockError:
+        raise
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise PenstockError(f"network {path}: must be a whole network file ({error!r})") from None
 
 

@@ -1,4 +1,8 @@
-"""Random register accesses and corrupted programs: nothing hangs, no result is silently wrong."""
+"""Random accesses, corrupted programs and faults: nothing hangs, no result is silently wrong.
+
+The parameters, besides AxiBench's: how many ``accesses``, ``programs`` and ``faults``, ``rounds``
+of accesses, ``hash``, ``weight_beats`` and ``watchdog`` (cycles, for corrupted programs).
+"""
 
 import json
 import random
@@ -21,9 +25,11 @@ from penstock.hw.program_loader import CRC_FROM, HEADER_WORDS
 from penstock.program import HEADER, MAGIC, VERSION, WORD_BYTES
 from penstock.registers import ADDRESS, IDENTITY, REGISTERS, Code, Command, Register, State
 from penstock.sim.axi_bench import LIMIT, AxiBench
+from penstock.sim.axi_clients import cycle
 from penstock.sim.runner import bench_parameters
+from penstock.sim.tb_axi_faults import WATCHDOG as SHORT_WATCHDOG
+from penstock.sim.tb_axi_faults import abort_amid, die_amid, measure
 
-ROUNDS = 20  # of random accesses, each of which ends with a good program
 PERIOD = 50  # corrupted programs between two good ones
 ALL_BYTES = 0b1111
 WRITABLE = [register for register in REGISTERS if "w" in register.access] * 3 + [*REGISTERS]
@@ -68,9 +74,9 @@ async def random_accesses(dut):
     for name, value in bench.jobs[0].registers.items():
         model.write(ADDRESS[name], value, ALL_BYTES)
     accesses = Counter()
-    for number in range(ROUNDS):
+    for number in range(parameters["rounds"]):
         rng = random.Random(f"{cocotb.RANDOM_SEED} {number}")
-        for _ in range(parameters["accesses"] // ROUNDS):
+        for _ in range(parameters["accesses"] // parameters["rounds"]):
             if rng.random() < 0.5:
                 address = random_address(rng, REGISTERS)
                 answer = model.read(address)
@@ -92,15 +98,8 @@ async def random_accesses(dut):
         await bench.check_works(load=True)
         for name, value in bench.jobs[0].registers.items():
             model.write(ADDRESS[name], value, ALL_BYTES)
-    counted = sum(count for (kind, _), count in accesses.items() if kind != "ABORT")
-    assert counted == parameters["accesses"]
-    assert all(accesses[kind, answer] for kind in KINDS for answer in ("OKAY", "SLVERR"))
-    assert accesses["ABORT", "needed"]
     record = {f"{kind} {answer}": count for (kind, answer), count in accesses.items()}
     Path("accesses.json").write_text(json.dumps(record))
-
-
-KINDS = "read", "write"
 
 
 def random_address(rng: random.Random, likely: Sequence[Register]) -> int:
@@ -293,6 +292,100 @@ async def corrupted_programs(dut):
         if number % PERIOD == 0:
             await bench.check_works(load=True)
             await bench.set(WATCHDOG=parameters["watchdog"])
-    assert sum(ended.values()) == parameters["programs"]
+    await bench.check_works(load=True)
     record = [[kind, code, count] for (kind, code), count in sorted(ended.items())]
     Path("corruptions.json").write_text(json.dumps(record))
+
+
+@cocotb.test(timeout_time=100, timeout_unit="ms")
+async def random_faults(dut):
+    """At any time of any program; then another one, or the same again, gives the right result."""
+    bench = await AxiBench(dut).begin()
+    lengths = []
+    for job in range(len(bench.jobs)):
+        bench.restore()
+        await bench.set(job)
+        lengths.append(dict(zip((Command.LOAD, Command.START), await measure(bench), strict=True)))
+    ended = Counter()
+    for number in range(bench_parameters()["faults"]):
+        rng = random.Random(f"{cocotb.RANDOM_SEED} fault {number}")
+        fault = Fault(bench, rng, rng.randrange(len(bench.jobs)), lengths)
+        kind = rng.choice(list(fault.kinds))
+        dut._log.info(f"fault {number}, {kind}: job {fault.job}, {fault.command.name}")
+        bench.restore()
+        await bench.set(fault.job)
+        if fault.command == Command.START:
+            assert await bench.command(Command.LOAD) == Code.OK
+        code = await fault.kinds[kind]()
+        await bench.until_idle()
+        if fault.command == Command.START and rng.random() < 0.5:
+            await bench.set(fault.job)
+            await bench.check_works(fault.job, load=False)
+        else:
+            await bench.check_works(rng.randrange(len(bench.jobs)), load=True)
+        ended[kind, fault.command.name, code.name] += 1
+    record = [[*what, count] for what, count in sorted(ended.items())]
+    Path("faults.json").write_text(json.dumps(record))
+
+
+class Fault:
+    """Ways to disturb a LOAD or a START of one job; each returns the code that it ended in."""
+
+    def __init__(self, bench: AxiBench, rng: random.Random, job: int, lengths: list[dict]):
+        self.bench, self.rng, self.job = bench, rng, job
+        self.command = rng.choice((Command.LOAD, Command.START))
+        self.length = lengths[job][self.command]
+        self.kinds = {
+            name.removeprefix("_by_"): getattr(self, name)
+            for name in dir(self)
+            if name.startswith("_by_")
+        }
+
+    def _some_time(self) -> int:
+        return self.rng.randrange(1, self.length)
+
+    async def _by_abort(self) -> Code:
+        await abort_amid(self.bench, self.command, self._some_time())
+        return Code.ABORTED
+
+    async def _by_a_failing_word(self) -> Code:
+        memory, rng = self.bench.memory, self.rng
+        start = self.bench.jobs[self.job].registers
+        end = start["OUTPUT"] + start["IMAGES"] * start["OUTPUT_STRIDE"]
+        place = rng.randrange(start["PROGRAM"], end, WORD_BYTES)
+        memory.errors = {place: rng.choice((AxiResp.SLVERR, AxiResp.DECERR))}
+        code = await self.bench.command(self.command)
+        memory.errors = {}
+        return self._checked(code, Code.BUS_ERROR)
+
+    async def _by_a_dead_bus(self) -> Code:
+        await self.bench.set(self.job, WATCHDOG=SHORT_WATCHDOG)
+        channels = self.rng.sample(("aw", "w", "b", "ar", "r"), self.rng.randint(1, 5))
+        cycles = self.rng.choice((0, self._some_time()))
+        return self._checked(await die_amid(self.bench, self.command, cycles, tuple(channels)))
+
+    async def _by_a_short_watchdog(self) -> Code:
+        await self.bench.set(self.job, WATCHDOG=self.rng.randrange(1, 100))
+        code = await self.bench.host.command(self.command, timeout=LIMIT)
+        return self._checked(code)
+
+    async def _by_writes_to_registers(self) -> Code:
+        """Settings, and commands that are refused while another runs, change nothing."""
+        bench, rng = self.bench, self.rng
+        names = [name for name in bench.jobs[self.job].registers if name != "WATCHDOG"]
+        half = cycle() + self.length // 2
+        await bench.begin_command(self.command, rng.randrange(1, 20))
+        for _ in range(rng.randrange(1, 30)):
+            if cycle() < half and rng.random() < 0.4:
+                await bench.host.write("COMMAND", rng.choice((Command.LOAD, Command.START, 0, 77)))
+            else:
+                await bench.host.write(rng.choice(names), rng.getrandbits(32))
+        await bench.host.ended(LIMIT)
+        return self._checked(await bench.host.code(), Code.OK)
+
+    def _checked(self, code: Code, fault: Code = Code.TIMEOUT) -> Code:
+        """OK only with the right result."""
+        assert code in (Code.OK, fault), code.name
+        if code == Code.OK and self.command == Command.START:
+            self.bench.check_memory(self.job)
+        return code

@@ -1,4 +1,6 @@
-"""Turns `cifar10_jpeg.npz.xz` into the standard folder: ``python tests/jpeg_cifar10.py FILE FOLDER``.
+"""Turns `cifar10_jpeg.npz.xz` into the standard folder ``cifar-10-batches-py`` in FOLDER.
+
+    python tests/jpeg_cifar10.py FILE FOLDER
 
 That file holds CIFAR-10's images re-encoded as JPEG, which loses some of them: call what is made
 from it "CIFAR-10, JPEG re-encoded". Needs Pillow.

@@ -44,7 +44,7 @@ def random_network(rng: np.random.Generator, config: Config, cycles: int = CYCLE
     (identity, option A, a 1x1 shortcut; other scales; relu_before_add), small poolings, and ends
     with a fused global pooling, a classifier, both or neither.
     """
-    return _Builder(rng, config, cycles).build()
+    return Builder(rng, config, cycles).build()
 
 
 def random_case(
@@ -55,7 +55,7 @@ def random_case(
     Thresholds are partial sums of these images, so that ties happen on them.
     """
     for _ in range(attempts):
-        builder = _Builder(rng, config, cycles)
+        builder = Builder(rng, config, cycles)
         try:
             return compile_network(builder.build(), config), builder.tensors[INPUT]
         except PenstockError:
@@ -65,7 +65,7 @@ def random_case(
 
 def resnet20(rng: np.random.Generator, groups: int = 4, classes: int = 10) -> Network:
     """A network of ResNet-20's shape for 3x32x32 images: random weights, all blocks gated."""
-    builder = _Builder(rng, None, 0)
+    builder = Builder(rng, None, 0)
     builder.start(Shape(channels=3, height=32, width=32, signed=False))
     one = (1, 1, 1, 1)
     source = builder.convolution(INPUT, 16, padding=one, groups=0)
@@ -79,7 +79,7 @@ def resnet20(rng: np.random.Generator, groups: int = 4, classes: int = 10) -> Ne
     return builder.network("resnet20")
 
 
-class _Builder:
+class Builder:
     """Appends layers and keeps the tensors that they compute on random images."""
 
     def __init__(self, rng: np.random.Generator, config: Config | None, cycles: int):
@@ -88,21 +88,14 @@ class _Builder:
 
     def start(self, shape: Shape):
         self.input = shape
-        self.tensors = {INPUT: random_images(self.rng, shape, IMAGES)}
+        self.tensors = {INPUT: self.some_images(shape)}
 
     def network(self, name: str) -> Network:
         return Network(name=name, input=self.input, input_scale=1.0, layers=tuple(self.layers))
 
     def build(self) -> Network:
-        rng, side = self.rng, min(14, self.config.map_side)
-        self.start(
-            Shape(
-                channels=int(rng.integers(1, 6)),
-                height=int(rng.integers(3, side + 1)),
-                width=int(rng.integers(3, side + 1)),
-                signed=bool(rng.random() < 0.4),
-            )
-        )
+        rng = self.rng
+        self.start(self.some_shape())
         source = INPUT
         blocks = (
             *(self.plain, self.plain, self.pointwise),
@@ -118,6 +111,15 @@ class _Builder:
             source = following
         self.tail()
         return self.network("random")
+
+    def some_shape(self) -> Shape:
+        rng, side = self.rng, min(14, self.config.map_side)
+        return Shape(
+            channels=int(rng.integers(1, 6)),
+            height=int(rng.integers(3, side + 1)),
+            width=int(rng.integers(3, side + 1)),
+            signed=bool(rng.random() < 0.4),
+        )
 
     def tail(self):
         """The end: a global pooling, a classifier, both or neither."""
@@ -269,7 +271,7 @@ class _Builder:
             source=source,
             weights=weights,
             multipliers=multipliers,
-            bias=rng.integers(-60 * unit, 90 * unit, channels),
+            bias=self.some_bias(unit, channels),
             shift=shift,
             low=low,
             high=high,
@@ -321,6 +323,13 @@ class _Builder:
             layer.relu_before_add,
         )
 
+    def some_images(self, shape: Shape) -> np.ndarray:
+        return random_images(self.rng, shape, IMAGES)
+
+    def some_bias(self, unit: int, channels: int) -> np.ndarray:
+        """Biases (channels,) int64 of -60 to 90 times ``unit``."""
+        return self.rng.integers(-60 * unit, 90 * unit, channels)
+
     def some_weights(self, shape: tuple[int, ...]) -> np.ndarray:
         largest = int(self.rng.choice([7, 60, 127]))
         weights = self.rng.integers(-largest, largest + 1, shape)
@@ -371,7 +380,7 @@ class _Builder:
         height, width = window or x.shape[2:]
         shift = int(self.rng.integers(8, 15))
         multiplier = int(2**shift * self.rng.choice([1, 0.7, 1.5, -1], p=(0.7, 0.1, 0.1, 0.1)))
-        low, high = (-128, 127) if x.dtype == np.int8 else (0, 255)
+        low, high = self.pool_bounds(x.dtype == np.int8)
         layer = Pool(
             name=f"layer{len(self.layers)}",
             source=source,
@@ -388,6 +397,9 @@ class _Builder:
             x, (height, width), layer.multiplier, shift, low, high, stride, padding
         )
         return self.append(layer, tensor)
+
+    def pool_bounds(self, signed: bool) -> tuple[int, int]:
+        return (-128, 127) if signed else (0, 255)
 
     def classifier(self, classes: int) -> str:
         source = self.layers[-1].name

@@ -1,4 +1,4 @@
-"""Random register accesses and corrupted programs on the whole accelerator."""
+"""Random register accesses, corrupted programs and faults on the whole accelerator."""
 
 import json
 from collections import Counter
@@ -11,10 +11,11 @@ from penstock.sim.runner import run
 from penstock.sim.simulate import build_accelerator
 
 ACCESSES = PROGRAMS = 1000
-TESTS = 2
+FAULTS = 100
+RANDOM_TESTS = 3  # of the bench
 
 
-def test_random_accesses_and_corrupted_programs(tmp_path):
+def test_random_accesses_corrupted_programs_and_faults(tmp_path):
     """Bounded, answered as the register map says, and never a wrong result with code OK."""
     config = preset("tiny")
     cases = [small_case(config, seed=4), small_case(config, seed=5)]
@@ -27,12 +28,25 @@ def test_random_accesses_and_corrupted_programs(tmp_path):
         "weight_beats": config.weight_beats,
         "watchdog": 20_000,
         "accesses": ACCESSES,
+        "rounds": 20,
         "programs": PROGRAMS,
+        "faults": FAULTS,
     }
     bench = "penstock.sim.tb_axi_random"
-    run(build_accelerator(config), bench, parameters, tests=TESTS, seed=1, folder=tmp_path)
+    run(build_accelerator(config), bench, parameters, tests=RANDOM_TESTS, seed=1, folder=tmp_path)
     accesses = json.loads((tmp_path / "accesses.json").read_text())
     print("\nanswers:", accesses)
+    answers = [f"{kind} {answer}" for kind in ("read", "write") for answer in ("OKAY", "SLVERR")]
+    assert all(accesses[answer] for answer in answers)
+    assert sum(accesses[answer] for answer in answers) == ACCESSES
+    assert accesses["ABORT needed"]
+    faults = json.loads((tmp_path / "faults.json").read_text())
+    print("faults:", faults)
+    assert sum(count for *_, count in faults) == FAULTS
+    ends = {(kind, code) for kind, _, code, _ in faults}
+    assert len({kind for kind, _ in ends}) == 5
+    assert {("a_dead_bus", "TIMEOUT"), ("a_failing_word", "BUS_ERROR")} <= ends
+    assert {("a_short_watchdog", "TIMEOUT"), ("writes_to_registers", "OK")} <= ends
     codes, kinds = Counter(), Counter()
     for kind, code, count in json.loads((tmp_path / "corruptions.json").read_text()):
         codes[code] += count

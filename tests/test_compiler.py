@@ -260,10 +260,10 @@ REFUSALS = {
         some_network(
             some_convolution(outputs=1, weights=np.ones((1, 4, 3, 3), np.int8)),
             Pool(name="pool", source="conv", kind="average", multiplier=9, shift=9),
-            side=16,
+            side=24,
         ),
-        dataclasses.replace(TINY, accumulator_bits=16),
-        "layer pool: sums need 17 bits, there are 16",
+        dataclasses.replace(TINY, accumulator_bits=18),
+        "layer pool: sums need 19 bits, there are 18",
     ),
     "classifier's results": (
         some_network(
@@ -403,31 +403,21 @@ def test_refusals(case):
     assert str(error.value) == message
 
 
-def wide_network(bias: int) -> tuple[Network, int]:
-    """A layer whose largest psum*M + B is known: (network, psum*M)."""
-    channels, multiplier = 1000, 30000
-    layer = some_convolution(
-        inputs=channels,
-        outputs=1,
-        weights=np.full((1, channels, 3, 3), 127, np.int8),
-        multipliers=np.array([multiplier], np.int16),
-        bias=np.array([bias]),
-    )
-    return some_network(layer, channels=channels, side=1), channels * 9 * 127 * 255 * multiplier
-
-
 @pytest.mark.parametrize(
     "above, message",
     [
         (-8, None),  # shift 4 rounds with 8
-        (-7, "layer conv: psum*M + B + r*Mr + rounding need 45 bits, there are 44"),
-        (1, "layer conv: psum*M + B need 45 bits, there are 44"),
+        (-7, "layer conv: psum*M + B + r*Mr + rounding need 39 bits, there are 38"),
+        (1, "layer conv: psum*M + B need 39 bits, there are 38"),
     ],
 )
 def test_requantization_sums_are_bounded_exactly(above, message):
-    config = dataclasses.replace(TINY, word=4, accumulator_bits=32)
-    largest = wide_network(0)[1]
-    network, _ = wide_network(2**43 - 1 - largest + above)
+    config = dataclasses.replace(TINY, accumulator_bits=20)
+    multipliers, weights = np.array([30000], np.int16), np.full((1, 4, 3, 3), 7, np.int8)
+    bias = 2**37 - 1 - 4 * 9 * 7 * 255 * 30000 + above
+    network = some_network(
+        some_convolution(outputs=1, weights=weights, multipliers=multipliers, bias=np.array([bias]))
+    )
     if message is None:
         compile_network(network, config)
         return
@@ -439,22 +429,23 @@ def test_requantization_sums_are_bounded_exactly(above, message):
 @pytest.mark.parametrize(
     "weights, need",
     [
-        ((64, 64, 64, 63), None),
-        ((64, 64, 64, 64), 17),  # the lowest sum is -2^15, which a threshold uses as "always on"
-        ((-64, -64, -64, -63), None),
-        ((-64, -64, -64, -64), 17),
+        ((64,) * 15 + (63,), None),
+        ((64,) * 16, 19),  # the lowest sum is -2^17, which a threshold uses as "always on"
+        ((-64,) * 15 + (-63,), None),
+        ((-64,) * 16, 19),
     ],
 )
 def test_accumulator_bits_are_exact(weights, need):
-    config = dataclasses.replace(TINY, accumulator_bits=16)
-    packed = np.array(weights, np.int8).reshape(1, 4, 1, 1)
-    network = some_network(some_convolution(outputs=1, kernel=1, weights=packed), signed=True)
+    config = dataclasses.replace(TINY, accumulator_bits=18)
+    packed = np.array(weights, np.int8).reshape(1, 16, 1, 1)
+    layer = some_convolution(inputs=16, outputs=1, kernel=1, weights=packed)
+    network = some_network(layer, channels=16, signed=True)
     if need is None:
         compile_network(network, config)
         return
     with pytest.raises(PenstockError) as error:
         compile_network(network, config)
-    assert str(error.value) == f"layer conv: partial sums need {need} bits, there are 16"
+    assert str(error.value) == f"layer conv: partial sums need {need} bits, there are 18"
 
 
 def test_thresholds_move_into_the_accumulator_without_changing_decisions():

@@ -1,0 +1,28 @@
+"""What is made of ECP5's primitives, side by side in one simulator."""
+
+from amaranth.lib import wiring
+
+from penstock.config import Config
+from penstock.hw.multiplier import Multipliers
+from penstock.hw.ram import Ram
+from penstock.sim.blocks import Blocks
+
+MULTIPLIERS = {
+    "array": {"count": 3, "left_bits": 9, "right_bits": 8},
+    "requantizer": {"count": 2, "left_bits": 18, "right_bits": 16},
+}
+"""Operands as the array and the requantizer have them."""
+
+MEMORIES = {
+    "split": {"width": 6, "depth": 14, "lanes": 2},  # of 8, 4 and 2 words
+    "whole": {"width": 6, "depth": 16, "lanes": 2},
+    "distributed": {"width": 6, "depth": 14, "style": "distributed"},
+}
+
+
+class Ecp5Blocks(Blocks):
+    """Each block's ports, behind its name."""
+
+    def make(self, cfg: Config) -> dict[str, wiring.Component]:
+        multipliers = {k: Multipliers(**v, target="ecp5") for k, v in MULTIPLIERS.items()}
+        return multipliers | {k: Ram(**v, target="ecp5") for k, v in MEMORIES.items()}

@@ -1,0 +1,169 @@
+"""Commands are accepted, ended and reported as the register map says."""
+
+from amaranth.hdl import Assert, Cat, Cover, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In
+
+from penstock.config import preset
+from penstock.hw.control import BUFFERS, HALT_CYCLES, SETTINGS, Control
+from penstock.registers import ADDRESS, ALIGNMENT, Code, Command, State
+from penstock.sim.formal.axi_rules import Inside, cycles
+from penstock.sim.formal.prover import Proof
+
+WATCHDOG = 3
+"""The longest limit, in cycles, in the proof that every command ends."""
+
+QUIET = 2 * (WATCHDOG + 1) + HALT_CYCLES
+"""Cycles without progress after which a command has ended: its limit, a halt, the limit again."""
+
+_FROM_CORE = ("load_done", "load_code", "run_done", "outstanding", "bus_error", "progress")
+
+
+class _Host(wiring.Component):
+    """Control between a host that writes and reads anything at any time and a free core."""
+
+    def __init__(self):
+        self.block = Control(preset("tiny"))
+        members = self.block.signature.members
+        self.driven = {name: members[name] for name in _FROM_CORE}
+        super().__init__({"address": In(8), "write": In(1), "write_data": In(32)} | self.driven)
+
+    def elaborate(self, platform):
+        m = Module()
+        inside = Inside(self.block)
+        m.submodules.block = inside.module
+        m.d.comb += [getattr(self.block, name).eq(getattr(self, name)) for name in self.driven]
+        for name in ("address", "write", "write_data"):
+            m.d.comb += getattr(self.block.bus, name).eq(getattr(self, name))
+        self._check(m, inside, inside["status"], inside["values"])
+        return m
+
+
+class Commands(_Host):
+    """From one cycle to the next: what each command does, and what may change without one."""
+
+    def _check(self, m, inside, now, values):
+        block = self.block
+        started, before = Signal(), Signal.like(now)
+        m.d.sync += [started.eq(1), before.eq(now)]
+        misaligned = Cat(values[name] % ALIGNMENT != 0 for name in BUFFERS).any()
+        idle = now.state == State.IDLE
+        starts, loads, aborts, refused, drained, reads = (
+            Signal(name=name) for name in ("start", "load", "abort", "refuse", "drained", "reads")
+        )  # in the cycle before
+        command = self.write & (self.address == ADDRESS["COMMAND"])
+        start, load, abort = (
+            command & (self.write_data == each)
+            for each in (Command.START, Command.LOAD, Command.ABORT)
+        )
+        m.d.sync += [
+            starts.eq(start & idle & now.loaded & values["IMAGES"].any() & ~misaligned),
+            loads.eq(load & idle & (values["PROGRAM"] % ALIGNMENT == 0)),
+            aborts.eq(abort),
+            refused.eq(command & ~idle & ~abort),
+            drained.eq(~self.outstanding),
+            reads.eq(self.address == ADDRESS["STATUS"]),
+        ]
+        commanded, was = Signal(), {state: before.state == state for state in State}
+        m.d.sync += commanded.eq(command)
+        busy = was[State.LOADING] | was[State.RUNNING]
+        halted = cycles(m, "halting", now.state == State.DRAINING, HALT_CYCLES)
+        with m.If(started):
+            self._transitions(m, now, before, was, starts, loads)
+            m.d.comb += [
+                Assert((block.run == starts) & (block.load == loads)),
+                Assert(~refused | now.refused),
+                Assert(~aborts | ~busy | (now.state == State.DRAINING)),
+                Assert(~aborts | ~busy | (now.code == Code.ABORTED)),
+                Assert(~aborts | ~was[State.IDLE] | (now.code == Code.ABORTED) & now.done),
+                Assert(~reads | (block.bus.read_data == before.as_value())),
+                Cover(refused & was[State.DRAINING]),
+                Cover(aborts & was[State.RUNNING]),
+            ]
+            # The code: OK while busy, written once when that ends, and a late halt's TIMEOUT.
+            late = was[State.DRAINING] & (now.code == Code.TIMEOUT) & now.done
+            ended = busy & ((now.state == State.IDLE) | (now.state == State.DRAINING))
+            with m.If(now.code != before.code):
+                m.d.comb += Assert(ended | late | commanded & was[State.IDLE])
+            with m.If(before.done & ~now.done):
+                m.d.comb += Assert(starts | loads)
+            with m.If(~before.done & now.done):
+                m.d.comb += Assert(ended | was[State.DRAINING] | commanded & was[State.IDLE])
+        with m.If((now.state == State.LOADING) | (now.state == State.RUNNING)):
+            m.d.comb += Assert((now.code == Code.OK) & ~now.done)
+        with m.If(was[State.DRAINING] & (now.state == State.IDLE)):
+            m.d.comb += Assert(drained & now.done)
+        with m.If(now.state == State.DRAINING):
+            m.d.comb += Assert(~now.done | (now.code == Code.TIMEOUT))
+            m.d.comb += Assert(
+                inside["halted"] == Mux(halted < HALT_CYCLES, halted, HALT_CYCLES - 1)
+            )
+            m.d.comb += Assert(~drained | (halted < HALT_CYCLES))  # no longer than that
+        with m.If(was[State.DRAINING] & (now.state == State.IDLE)):
+            m.d.comb += Assert(halted >= HALT_CYCLES)
+        self._settings(m, started, starts, loads)
+
+    def _transitions(self, m, now, before, was, starts, loads):
+        """START and LOAD leave IDLE alone; a halt ends in IDLE alone."""
+        m.d.comb += [
+            Assert(now.state <= State.DRAINING),
+            Assert(self.block.halt == (now.state == State.DRAINING)),
+            Assert(self.block.interrupt == now.done),
+            Assert(starts <= was[State.IDLE]),
+            Assert((now.state != State.RUNNING) | was[State.RUNNING] | starts),
+            Assert((now.state != State.LOADING) | was[State.LOADING] | loads),
+            Assert((now.state != State.DRAINING) | ~was[State.IDLE]),
+            Cover(was[State.DRAINING] & (now.state == State.IDLE) & (now.code == Code.BUS_ERROR)),
+            Cover(was[State.RUNNING] & (now.state == State.IDLE)),
+        ]
+
+    def _settings(self, m, started, starts, loads):
+        """They change with the command that takes them, and at no other time."""
+        for names, taken in ((SETTINGS, starts), (("program",), loads)):
+            values = Cat(getattr(self.block, name) for name in names)
+            held = Signal(len(values), name=f"held_{names[0]}")
+            m.d.sync += held.eq(values)
+            with m.If(started & ~taken):
+                m.d.comb += Assert(values == held)
+
+
+class Ends(_Host):
+    """With a watchdog every command ends QUIET cycles after the last progress, if not before."""
+
+    def _check(self, m, inside, now, values):
+        limit = values["WATCHDOG"]
+        armed = limit.any() & (limit <= WATCHDOG)
+        quiet = armed & ~self.progress & (now.state != State.IDLE) & ~now.done
+        waited = cycles(m, "quiet", quiet, QUIET)
+        m.d.comb += Assert(waited <= QUIET)
+        m.d.comb += [
+            Cover((waited > HALT_CYCLES) & quiet & self.outstanding),
+            Cover(now.done & (now.state == State.DRAINING)),
+            Cover(now.done & (now.state == State.IDLE) & (now.code == Code.TIMEOUT)),
+        ]
+
+
+PROOFS = [
+    Proof(
+        block="control",
+        name="commands",
+        configuration="tiny",
+        statement="START and LOAD are accepted in IDLE alone; a halt ends in IDLE with nothing "
+        f"outstanding, after {HALT_CYCLES} cycles or more; a command's code is written once, and "
+        "TIMEOUT over it where its halt does not end; status is readable in every cycle",
+        top=Commands,
+        depth=2,
+        cover_depth=16,
+        quick=False,
+    ),
+    Proof(
+        block="control",
+        name="ends",
+        configuration=f"WATCHDOG 1..{WATCHDOG}",
+        statement=f"every command ends at most {QUIET} cycles after the last progress",
+        top=Ends,
+        depth=QUIET + 6,
+        induction=False,
+        quick=False,
+    ),
+]
