@@ -1,0 +1,376 @@
+"""The task queue loses, doubles and reorders nothing, and credits keep it from overflowing."""
+
+import copy
+import dataclasses
+import functools
+
+from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Mux, Signal, Value
+from amaranth.lib import data, wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.lib.wiring import In
+
+from penstock.config import Config, preset
+from penstock.hw.layouts import task_group_layout, task_layout
+from penstock.hw.pipeline import select
+from penstock.hw.task_queue import TaskQueue, verdict_layout
+from penstock.sim.formal.prover import Proof
+
+LONGEST_WAY = 5
+"""Cycles from the verdict that completes a group to its offer, when the queue is empty."""
+
+SHORT = 4
+"""Groups in a queue that is shortened for a proof to get it full within few cycles."""
+
+
+class Inside:
+    """Signals and submodules of a component, by name: induction speaks of its inner state.
+
+    Elaborates the component, once and for all.
+    """
+
+    def __init__(self, component):
+        self._module = module = component.elaborate(None)
+        module._flush()
+        component.elaborate = lambda platform: module
+
+    def signal(self, name: str, layout=None):
+        """The signal that the component drives under that name."""
+        (found,) = self.signals(name)
+        return found if layout is None else data.View(layout, found)
+
+    def signals(self, name: str) -> list[Signal]:
+        """All of that name; Amaranth names only the last of several made in one assignment."""
+        return [signal for signal in self._module._driving if signal.name == name]
+
+    def submodule(self, name: str):
+        """The submodule of that name."""
+        return getattr(self._module.submodules, name)
+
+
+class FifoInside:
+    """A view into a SyncFIFOBuffered whose memory's depth is a power of two.
+
+    ``at(place)`` is the word with ``place`` words ahead of it. Asserts what ties level and pointers
+    together, and that no write comes while there is no room.
+    """
+
+    def __init__(self, m: Module, fifo: SyncFIFOBuffered):
+        self._m, self._fifo = m, fifo
+        self._storage = Inside(fifo).submodule("storage")
+        self._consume = self._storage.read_ports[0].addr
+        produce = self._storage.write_ports[0].addr
+        stored = fifo.level - fifo.r_rdy
+        m.d.comb += [
+            Assert((fifo.level >= fifo.r_rdy) & (stored <= self._storage.depth)),
+            Assert(produce == (self._consume + stored)[: len(produce)]),
+            Assert(fifo.w_rdy | ~fifo.w_en),
+        ]
+
+    def at(self, place):
+        """The word with ``place`` others ahead of it, of ``level`` in all."""
+        fifo = self._fifo
+        probe = self._storage.read_port(domain="comb")
+        self._m.d.comb += probe.addr.eq(self._consume + place - fifo.r_rdy)
+        return Mux((place == 0) & fifo.r_rdy, fifo.r_data, probe.data)
+
+
+def shortened(cfg: Config, **sizes: int) -> Config:
+    """With queues shorter than Config allows; their hardware is the same but for the sizes."""
+    cfg = copy.copy(cfg)
+    for name, size in sizes.items():
+        object.__setattr__(cfg, name, size)
+    return cfg
+
+
+def _count(bits) -> Value:
+    return sum(bits[index] for index in range(len(bits)))
+
+
+class TasksInOrder(wiring.Component):
+    """Every kept task leaves once, in its place; every group has the tasks of one channel.
+
+    The specification numbers the kept tasks of a channel in the order of verdicts and rows: task n
+    belongs to the channel's group ``n // rows``, place ``n % rows``. ``inside`` counts the complete
+    groups that have not left: with `rows` tasks, or fewer and their channel closed. ``watch``
+    marks one task at a time, any task: ``ahead`` groups are to leave before its own.
+    """
+
+    def __init__(self, cfg: Config):
+        self.cfg = cfg
+        super().__init__(
+            {
+                "valid": In(1),
+                "verdict": In(verdict_layout(cfg)),
+                "ready": In(1),
+                "dispatch": In(1),  # a group that will be judged starts
+                "watch": In(range(cfg.rows)),
+            }
+        )
+        self.credit = Signal(range(cfg.queue_groups + 1), init=cfg.queue_groups)
+        self.travelling = Signal.like(self.credit, init=0)  # started, no verdict yet
+        # The last verdict: what its channel has and whether it closed it.
+        common = _common(self.verdict.work)
+        self.common, self.ended = Signal(len(common)), Signal(init=1)
+        self.position = Signal(range(cfg.rows))  # tasks of the open channel's incomplete group
+        self.inside = Signal(range(cfg.queue_groups + 4))
+        # The marked task and its group.
+        self.watching, self.gathering = Signal(), Signal()  # gathering: group not yet complete
+        self.ahead = Signal.like(self.inside)
+        self.slot = Signal(range(cfg.rows))
+        self.size = Signal(range(cfg.rows + 1))  # tasks of its group so far
+        self.task = Signal(len(_data(self.verdict.work.tasks[0])))
+        self.work = Signal.like(self.common)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.queue = queue = TaskQueue(self.cfg)
+        self.left = Signal()
+        m.d.comb += [
+            queue.i.valid.eq(self.valid),
+            queue.i.payload.eq(self.verdict),
+            queue.o.ready.eq(self.ready),
+            self.left.eq(queue.o.valid & self.ready),
+        ]
+        self._contract(m, queue)
+        self._specification(m)
+        self._outputs(m, queue)
+        QueueInside(self, queue).tie(m)
+        return m
+
+    def _contract(self, m: Module, queue: TaskQueue):
+        """Dispatcher and array: a verdict for each started group, no start without a credit."""
+        common = _common(self.verdict.work)
+        m.d.sync += [
+            # Dispatcher: queue_credit.
+            self.credit.eq(self.credit - self.dispatch + queue.judged - queue.pushed + self.left),
+            self.travelling.eq(self.travelling + self.dispatch - self.valid),
+        ]
+        m.d.comb += [
+            Assume(~self.dispatch | (self.credit > 1)),  # Dispatcher: take_base
+            Assume(~self.valid | (self.travelling != 0)),  # the array judges what was started
+            # BaseWalk goes through one channel after the other, the array keeps the order, and
+            # group and weights belong to the channel.
+            Assume(~self.valid | self.ended | (common == self.common)),
+            Assume(self.watch < self.cfg.rows),
+        ]
+        with m.If(self.valid):
+            m.d.sync += [self.common.eq(common), self.ended.eq(self.verdict.closing)]
+
+    def _specification(self, m: Module):
+        """What complete groups there are, and where the marked task must be."""
+        rows, keep, closing = self.cfg.rows, self.verdict.keep, self.verdict.closing
+        total, rest = Signal(range(2 * rows)), Signal(range(rows))
+        full, formed = Signal(), Signal(2)
+        self.formed = formed  # groups that this verdict completes
+        m.d.comb += [
+            total.eq(self.position + _count(keep)),
+            full.eq(total >= rows),
+            rest.eq(Mux(full, total - rows, total)),
+            formed.eq(Mux(self.valid, full + (closing & (rest != 0)), 0)),
+        ]
+        m.d.sync += self.inside.eq(self.inside + formed - self.left)
+        with m.If(self.valid):
+            m.d.sync += self.position.eq(Mux(closing, 0, rest))
+        with m.If(self.left & self.watching):
+            m.d.sync += [self.ahead.eq(self.ahead - 1), self.watching.eq(self.ahead != 0)]
+        with m.If(self.valid & self.gathering):
+            m.d.sync += [self.size.eq(Mux(full, rows, rest)), self.gathering.eq(~full & ~closing)]
+        ranks = [_count(keep[:row]) if row else 0 for row in range(rows)]
+        place, second = Signal(range(2 * rows)), Signal()
+        m.d.comb += [
+            place.eq(self.position + select(ranks, self.watch)),
+            second.eq(place >= rows),
+        ]
+        with m.If(self.valid & ~self.watching & keep.bit_select(self.watch, 1)):
+            m.d.sync += [
+                self.watching.eq(1),
+                self.gathering.eq((~full | second) & ~closing),
+                self.ahead.eq(self.inside + second - self.left),
+                self.slot.eq(Mux(second, place - rows, place)),
+                self.size.eq(Mux(full & ~second, rows, rest)),
+                self.task.eq(select([_data(t) for t in self.verdict.work.tasks], self.watch)),
+                self.work.eq(_common(self.verdict.work)),
+            ]
+
+    def is_marked(self, group) -> Value:
+        """Whether this is the marked task's group: complete, every task in its place."""
+        valid = Cat(task.pixel.valid for task in group.tasks)
+        return (
+            ~self.gathering
+            & (select([_data(task) for task in group.tasks], self.slot) == self.task)
+            & (_common(group) == self.work)
+            & (valid == ((1 << self.size) - 1)[: len(valid)])
+        )
+
+    def _outputs(self, m: Module, queue: TaskQueue):
+        """What leaves is what the specification says, and in time."""
+        qg = self.cfg.queue_groups
+        offered, refused, verdict = queue.o.valid, Signal(), Signal()
+        unpushed, held = Signal.like(self.inside), Signal.like(self.inside)
+        waiting, unpunctual = Signal(range(LONGEST_WAY + 1)), Signal()
+        m.d.sync += [
+            refused.eq(offered & ~self.ready),
+            verdict.eq(self.valid),
+            held.eq(held + queue.pushed - self.left),
+            waiting.eq(Mux((self.inside == 0) | offered, 0, waiting + 1)),
+            unpunctual.eq((unpushed != 0) & ~queue.pushed),
+        ]
+        m.d.comb += [
+            unpushed.eq(self.inside - held),
+            Assert(~offered | (self.inside != 0)),
+            Assert(
+                ~(offered & self.watching & (self.ahead == 0)) | self.is_marked(queue.o.payload)
+            ),
+            Assert(offered | ~refused),
+            Assert(queue.judged == verdict),
+            Assert(~queue.pushed | (unpushed != 0)),
+            Assert((held <= self.inside) & (held + self.travelling <= qg)),
+            Assert(waiting < LONGEST_WAY),
+            Assert(~unpunctual | queue.pushed),
+            Cover((held == qg) & self.left),  # every place taken
+            Cover(self.formed == 2),  # a full group and the rest of a channel in one verdict
+            Cover(self.left & self.watching & (self.ahead == 0) & (self.size < self.cfg.rows)),
+            Cover(self.valid & verdict & self.ended & (self.formed != 0)),  # channel after channel
+        ]
+        self.held, self.unpushed, self.waiting = held, unpushed, waiting
+
+
+class QueueInside:
+    """What ties the queue's inner state to the specification, for the induction."""
+
+    def __init__(self, spec: TasksInOrder, queue: TaskQueue):
+        self.spec, self.rows = spec, spec.cfg.rows
+        inside = Inside(queue)
+        task, group = task_layout(spec.cfg), task_group_layout(spec.cfg)
+        self.fifo, self.pushed = inside.submodule("fifo"), queue.pushed
+        self.arrived, self.count = inside.signal("arrived"), inside.signal("count")
+        self.closing, self.closed = inside.signal("arriving_closing"), inside.signal("closed")
+        common = task_group_layout(spec.cfg).members
+        layout = {name: common[name] for name in ("channel", "group", "weight_address")}
+        self.common = [
+            _common(inside.signal(f"{kind}_common", data.StructLayout(layout)))
+            for kind in ("arriving", "staged")
+        ]
+        self.arriving_count = inside.signal("arriving_count")
+        self.flush, self.pushing = inside.signal("flush"), inside.signal("pushing")
+        self.group = inside.signal("group", group)
+        self.tasks = [
+            _data(inside.signal(f"{kind}_{slot}", task))
+            for kind in ("staged", "arriving")
+            for slot in range(self.rows)
+        ]
+
+    def tie(self, m: Module):
+        spec, rows = self.spec, self.rows
+        base, came = Signal(range(rows + 1)), Signal(range(rows + 1))
+        total, rest, full = Signal(range(2 * rows + 1)), Signal(range(rows + 1)), Signal()
+        unpushed = Signal(range(4))
+        closing = self.arrived & self.closing
+        m.d.comb += [
+            base.eq(Mux(self.flush, 0, self.count)),
+            came.eq(Mux(self.arrived, self.arriving_count, 0)),
+            total.eq(base + came),
+            full.eq(total >= rows),
+            rest.eq(Mux(full, total - rows, total)),
+            unpushed.eq(self.flush + full + (closing & (rest != 0))),
+            Assert((self.count <= rows) & (self.arriving_count <= rows)),
+            Assert(spec.position == Mux(closing, 0, rest)),
+            Assert(spec.unpushed == unpushed),
+            Assert(spec.held == self.fifo.level + self.pushing),
+            Assert(
+                spec.credit + spec.travelling + self.arrived + spec.held == spec.cfg.queue_groups
+            ),
+            Assert(spec.credit >= (self.count != 0)),
+            Assert(~self.pushed | (self.count != 0)),  # the dispatcher's proof relies on it
+        ]
+        self._in_time(m)
+        arriving, staged = self.common
+        queued = FifoInside(m, self.fifo).at(spec.ahead)
+        with m.If(self.arrived):
+            m.d.comb += Assert((arriving == spec.common) & (self.closing == spec.ended))
+        with m.Elif(self.count != 0):
+            m.d.comb += Assert((staged == spec.common) & (self.closed == spec.ended))
+        with m.If(self.arrived & ~self.flush & (self.count != 0)):
+            m.d.comb += Assert(arriving == staged)
+        with m.If(spec.watching):
+            self._marked(m, queued, base, total, rest, full, closing)
+
+    def _in_time(self, m: Module):
+        """How long the first complete group can have been on its way, by where it is."""
+        waiting, stages = self.spec.waiting, (self.fifo.level != 0, self.pushing, self.flush)
+        with m.If(self.spec.inside != 0):
+            with m.If(self.fifo.r_rdy):
+                m.d.comb += Assert(waiting < LONGEST_WAY)
+            for index, stage in enumerate(stages):
+                with m.Elif(stage):
+                    m.d.comb += Assert(waiting < LONGEST_WAY - 1 - index)
+            with m.Else():
+                m.d.comb += Assert(waiting == 0)
+
+    def _marked(self, m: Module, queued, base, total, rest, full, closing):
+        """Where the marked task is."""
+        spec, rows, level = self.spec, self.rows, self.fifo.level
+        arriving, staged = self.common
+        behind = Signal(2)
+        m.d.comb += behind.eq(spec.ahead - level - self.pushing)
+        with m.If(spec.ahead < level):
+            group = data.View(task_group_layout(spec.cfg), queued)
+            m.d.comb += Assert(spec.is_marked(group))
+        with m.Elif((spec.ahead == level) & self.pushing):
+            m.d.comb += Assert(spec.is_marked(self.group))
+        with m.Elif((behind == 0) & self.flush):
+            m.d.comb += [
+                Assert((spec.slot < self.count) & ~spec.gathering & (spec.size == self.count)),
+                Assert(select(self.tasks[:rows], spec.slot) == spec.task),
+                Assert(staged == spec.work),
+            ]
+        with m.Else():
+            second, place = Signal(), Signal(range(2 * rows))
+            index = Signal(range(2 * rows))  # in `tasks`
+            m.d.comb += [
+                second.eq(behind - self.flush != 0),
+                place.eq(Mux(second, spec.slot + rows, spec.slot)),
+                index.eq(Mux(place < base, place, rows + place - base)),
+                Assert(spec.ahead <= level + self.pushing + self.flush + 1),
+                Assert(place < total),
+                Assert(select(self.tasks, index) == spec.task),
+                Assert(spec.work == Mux(self.arrived, arriving, staged)),
+                Assert(spec.size == Mux(full & ~second, rows, rest)),
+                Assert(spec.gathering == ((~full | second) & ~closing)),
+            ]
+
+
+def _common(work) -> Value:
+    """What all tasks of a group share."""
+    return ends(work.channel, work.group, work.weight_address)
+
+
+def _data(task) -> Value:
+    """A task but for its valid bit, which the queue sets."""
+    return ends(task.pixel.y, task.pixel.x, task.partial_sum)
+
+
+def ends(*fields) -> Value:
+    """Lowest and highest bit of each field, for them all: the queue moves words as a whole."""
+    return Cat(Cat(field[0], field[-1]) for field in map(Value.cast, fields))
+
+
+PROOFS = [
+    Proof(
+        block="task_queue",
+        name="order",
+        configuration=name,
+        statement="every kept task leaves once, in its place of the next group of its channel;"
+        " nothing overflows with the dispatcher's credits; a complete group is offered within"
+        f" {LONGEST_WAY} cycles when none is before it",
+        top=functools.partial(TasksInOrder, cfg),
+        depth=2,
+        cover_depth=30,
+        quick=cfg.queue_groups == SHORT,
+    )
+    for name, cfg in (
+        (f"tiny, {SHORT} groups", shortened(preset("tiny"), queue_groups=SHORT)),
+        ("tiny", preset("tiny")),
+        ("tiny, 4 rows", dataclasses.replace(preset("tiny"), rows=4)),
+    )
+]

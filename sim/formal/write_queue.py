@@ -1,0 +1,236 @@
+"""The write queue writes every result once, in order, and never over a word that is being read."""
+
+import functools
+
+from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Mux, Signal, Value
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In
+
+from penstock.config import Config, preset
+from penstock.hw.layouts import bank_pointer_layout, bank_word_layout, result_layout
+from penstock.hw.write_queue import WriteQueue
+from penstock.sim.formal.prover import Proof
+from penstock.sim.formal.task_queue import SHORT, FifoInside, Inside, ends, shortened
+
+
+class WritesInOrder(wiring.Component):
+    """Groups of results leave in order; each of their results is written once, before they leave.
+
+    ``watch`` marks one group at a time, any group: ``ahead`` groups are to leave before it. A
+    result that is written is the first of the marked group's in its bank that was not (``done``).
+    """
+
+    def __init__(self, cfg: Config):
+        self.cfg = cfg
+        super().__init__(
+            {
+                "valid": In(1),
+                "results": In(result_layout(cfg)),
+                "load_valid": In(1),
+                "load": In(bank_word_layout(cfg)),
+                "residual_buffer": In(1),
+                "residual_reading": In(1),
+                "residual": In(data.ArrayLayout(bank_pointer_layout(), cfg.rows)),
+                "ready": In(1),  # for a classifier's word
+                "watch": In(1),
+            }
+        )
+        self.inside = Signal(range(cfg.write_groups + 1))  # groups that came and have not left
+        self.watching, self.ahead = Signal(), Signal.like(self.inside)
+        self.group, self.done = Signal(result_layout(cfg)), Signal(cfg.rows)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.queue = queue = WriteQueue(self.cfg)
+        m.d.comb += [
+            queue.i.valid.eq(self.valid),
+            queue.i.payload.eq(self.results),
+            queue.load.valid.eq(self.load_valid),
+            queue.load.payload.eq(self.load),
+            queue.residual_buffer.eq(self.residual_buffer),
+            queue.residual_reading.eq(self.residual_reading),
+            queue.residual.eq(self.residual),
+            queue.word.ready.eq(self.ready),
+        ]
+        self._contract(m)
+        self._order(m, queue)
+        self._results(m, queue)
+        self._loads(m, queue)
+        self._reads(m, queue)
+        self._words(m, queue)
+        self._progress(m, queue)
+        return m
+
+    def _contract(self, m: Module):
+        """What the surroundings promise."""
+        # Dispatcher: write_credit, one for each group on its way or in the queue; a fused pooling's
+        # means have no other groups beside them and are at most pool_channels.
+        m.d.comb += Assume(~self.valid | (self.inside < self.cfg.write_groups))
+        # ResultPointers and InputLoader: banks are 0..2 x 0..2; the compiler: a word's channels.
+        m.d.comb += [
+            Assume(~self.valid | self._lawful(self.results)),
+            Assume(~self.load_valid | _is_bank(self.load)),
+            Assert(~self.watching | self._lawful(self.group)),
+        ]
+
+    def _lawful(self, group) -> Value:
+        """Whether the bank of each result exists, and the channel of the word."""
+        banks = Cat(~row.valid | _is_bank(row.pointer) for row in group.rows)
+        return group.raw | (banks.all() & (group.lane < self.cfg.word))
+
+    def _order(self, m: Module, queue: WriteQueue):
+        """Which group is the first; it leaves with a pulse of its kind."""
+        self.left = left = Signal()
+        self.first = first = self.watching & (self.ahead == 0)
+        m.d.comb += [
+            left.eq(queue.written | queue.pooled),
+            Assert(~(queue.written & queue.pooled)),
+            Assert(~left | (self.inside != 0)),
+            Assert(~(first & left) | (queue.pooled == self.group.pooled)),
+            Cover(left & (self.inside == min(self.cfg.write_groups, SHORT))),
+            Cover(queue.pooled),
+        ]
+        m.d.sync += self.inside.eq(self.inside + self.valid - left)
+        with m.If(left & self.watching):
+            m.d.sync += [self.ahead.eq(self.ahead - 1), self.watching.eq(self.ahead != 0)]
+        with m.If(self.valid & self.watch & ~self.watching):
+            m.d.sync += [self.watching.eq(1), self.ahead.eq(self.inside - left)]
+            m.d.sync += [self.group.eq(self.results), self.done.eq(0)]
+
+    def _results(self, m: Module, queue: WriteQueue):
+        """Each result of the marked group is written once, where and as it should be."""
+        group, written = self.group, Signal(self.cfg.rows)
+        lane = (1 << group.lane)[: self.cfg.word]
+        missing = Signal(self.cfg.rows)
+        m.d.comb += missing.eq(Mux(group.raw, 0, Cat(row.valid for row in group.rows)) & ~self.done)
+        for bank, write in enumerate(queue.write.banks):
+            hit = Signal(name=f"hit_{bank}")
+            m.d.comb += [
+                hit.eq((write.masks.as_value() != 0) & ~write.load),
+                Assert(~hit | (self.inside != 0)),
+            ]
+            candidates = [
+                missing[index] & (row.pointer.u == bank // 3) & (row.pointer.v == bank % 3)
+                for index, row in enumerate(group.rows)
+            ]
+            with m.If(self.first & hit):
+                for index, row in enumerate(group.rows):
+                    with (m.If if index == 0 else m.Elif)(candidates[index]):
+                        m.d.comb += [
+                            written[index].eq(1),
+                            Assert(ends(write.value) == ends(row.value)),
+                            Assert(ends(write.address) == ends(row.pointer.address)),
+                            Assert(write.masks[group.buffer] == lane),
+                            Assert(write.masks[~group.buffer] == 0),
+                        ]
+                with m.Else():
+                    m.d.comb += Assert(0)  # doubled, or of another group
+        with m.If(self.first):
+            m.d.sync += self.done.eq(self.done | written)
+        m.d.comb += Assert(~(self.first & self.left) | ((missing & ~written) == 0))
+        m.d.comb += Cover(self.first & self.left & (self.done != 0))  # one bank, several cycles
+        m.d.comb += Cover(self.first & self.left & (written == (1 << self.cfg.rows) - 1))
+
+    def _loads(self, m: Module, queue: WriteQueue):
+        """A word of the next image is written when it is taken, and only then."""
+        taken = self.load_valid & queue.load.ready
+        for bank, write in enumerate(queue.write.banks):
+            here = taken & (self.load.u == bank // 3) & (self.load.v == bank % 3)
+            mask = Mux(here, (1 << self.cfg.word) - 1, 0)
+            with m.If(write.load):
+                m.d.comb += [
+                    Assert(write.masks[self.load.buffer] == mask),
+                    Assert(write.masks[~self.load.buffer] == 0),
+                    Assert(~here | (write.address == self.load.address)),
+                    Assert(~here | (queue.write.loaded == self.load.data)),
+                ]
+            with m.Else():
+                m.d.comb += Assert(~here)
+        m.d.comb += [Cover(taken & self.left), Cover(self.load_valid & ~queue.load.ready)]
+
+    def _reads(self, m: Module, queue: WriteQueue):
+        """No result is written into a word while it is read as a residual."""
+        met = []
+        for bank, write in enumerate(queue.write.banks):
+            into = (write.masks[self.residual_buffer] != 0) & ~write.load
+            for pointer in self.residual:
+                same = (pointer.u == bank // 3) & (pointer.v == bank % 3)
+                met.append(into & same & (pointer.address == write.address))
+        m.d.comb += Assert(~(self.residual_reading & Cat(met).any()))
+
+    def _words(self, m: Module, queue: WriteQueue):
+        """A classifier's word leaves with its group, once; it waits unchanged until it is taken."""
+        word, group, refused = queue.word, self.group, Signal()
+        m.d.sync += refused.eq(word.valid & ~word.ready)
+        m.d.comb += [
+            Assert(~refused | word.valid),
+            Assert(~word.valid | (self.inside != 0)),
+            Cover(refused & word.ready & word.payload.last),
+        ]
+        with m.If(self.first & word.valid):
+            m.d.comb += [
+                Assert(group.raw & group.rows[0].valid & (self.left == word.ready)),
+                Assert(ends(word.payload.data) == ends(group.word)),
+                Assert(word.payload.last == group.last),
+            ]
+        with m.If(self.first & self.left & group.raw & group.rows[0].valid):
+            m.d.comb += Assert(word.valid)
+
+    def _progress(self, m: Module, queue: WriteQueue):
+        """The first group leaves in `rows` cycles, and those in which it is held from outside."""
+        inside = Inside(queue)
+        fifo, done = inside.submodule("fifo"), inside.signal("done")
+        waiting = Signal(range(self.cfg.rows + 3))
+        free = ~self.residual_reading & self.ready
+        with m.If(self.left | (self.inside == 0)):
+            m.d.sync += waiting.eq(0)
+        with m.Elif(free):
+            m.d.sync += waiting.eq(waiting + 1)
+        latency = Mux(fifo.r_rdy, 1, 0)
+        written = sum(done[row] for row in range(self.cfg.rows))
+        m.d.comb += [
+            Assert(waiting <= self.cfg.rows),
+            Assert(waiting <= written + latency),
+            # What ties the queue's inner state to the marked group, for the induction.
+            Assert(fifo.level == self.inside),
+            Assert(fifo.r_rdy | (done == 0)),
+            Assert(~self.watching | (self.ahead < self.inside)),
+        ]
+        queued = data.View(result_layout(self.cfg), FifoInside(m, fifo).at(self.ahead))
+        with m.If(self.watching):
+            m.d.comb += Assert(_seen(queued) == _seen(self.group))
+            m.d.comb += Assert(self.done == Mux(self.ahead == 0, done, 0))
+
+
+def _is_bank(place) -> Value:
+    return (place.u < 3) & (place.v < 3)
+
+
+def _seen(group) -> Value:
+    """What the proof looks at of a group."""
+    rows = [
+        Cat(row.valid, row.pointer.u, row.pointer.v, ends(row.pointer.address, row.value))
+        for row in group.rows
+    ]
+    return Cat(
+        *rows, group.lane, group.buffer, group.raw, group.last, group.pooled, ends(group.word)
+    )
+
+
+PROOFS = [
+    Proof(
+        block="write_queue",
+        name="order",
+        configuration=name,
+        statement="every result is written once and in order, none into a word that is being read;"
+        " a loaded word is written when it is taken; a classifier's word waits until it is taken",
+        top=functools.partial(WritesInOrder, cfg),
+        depth=2,
+        cover_depth=12,
+        quick=cfg.write_groups == SHORT,
+    )
+    for name, cfg in (
+        ("tiny", preset("tiny")),
+        (f"tiny, {SHORT} groups", shortened(preset("tiny"), write_groups=SHORT)),
+    )
+]
