@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
 
-.PHONY: demo test lint formal clean
+.PHONY: demo test lint formal mutate fuzz clean
 
 demo: .venv/runtime
 	$(BIN)/penstock demo --output build/demo
@@ -18,6 +18,17 @@ lint: .venv/test
 
 formal: .venv/test
 	$(BIN)/python -m penstock.sim.formal --markdown docs/formal.md
+
+# Hours: every planted fault against the tests that should catch it.
+mutate: .venv/test
+	$(BIN)/python tests/mutate.py --markdown docs/mutation.md
+
+# Seconds of fuzzing, and the seed of its first round.
+TIME ?= 600
+SEED ?= 0
+
+fuzz: .venv/test
+	$(BIN)/python tests/fuzz.py --time $(TIME) --seed $(SEED) --jobs 2 --json build/fuzz/records.json
 
 clean:
 	rm -rf build
