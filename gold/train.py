@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -117,9 +118,9 @@ def train(
     each epoch, where given. ``state`` keeps the training while it runs, and takes up one that was
     interrupted; it is removed at the end. Returns a dict: ``float_accuracy``, ``integer_accuracy``
     (0..1), ``density``, ``mac_reduction``, ``macs_dense`` (per image), ``mac_reduction_range``
-    (smallest and largest of one image), ``images``, ``seconds``, ``epochs``, ``seed`` and
-    ``threshold_target``. Raises PenstockError where files cannot be read or written, or a weight is
-    not finite.
+    (smallest and largest of one image), ``images``, ``epochs``, ``seed``, ``threshold_target``,
+    ``seconds``, ``threads`` and ``versions``. Raises PenstockError where files cannot be read or
+    written, or a weight is not finite.
     """
     for path in filter(None, (output, checkpoint, log, state)):  # not after hours of training
         if not Path(path).parent.is_dir():
@@ -157,6 +158,8 @@ def train(
         "seed": training.seed,
         "threshold_target": trainer.recipe.threshold_target,
         "seconds": trainer.seconds,
+        "threads": torch.get_num_threads(),
+        "versions": {name: metadata.version(name) for name in ("penstock", "torch", "numpy")},
     }
     if state is not None:
         Path(state).unlink(missing_ok=True)
@@ -220,7 +223,8 @@ def _shown(trainer: Trainer) -> Iterator[Callable[[], None]]:
         *(TextColumn("{task.fields[loss]}"), TimeRemainingColumn()),
     )
     console = Console(stderr=True)
-    with Progress(*columns, console=console, speed_estimate_period=300) as bar:
+    options = {"console": console, "disable": not console.is_terminal}
+    with Progress(*columns, speed_estimate_period=300, **options) as bar:
         task = bar.add_task("", total=trainer.total, completed=trainer.step, loss="")
 
         def show():

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -246,7 +247,7 @@ def _train(options) -> None:
         "network": output,
     }
     display.console().print(display.fact_table("Trained and quantized", facts))
-    write_json(options.json, result)
+    write_json(options.json, {"command": shlex.join(["penstock", *sys.argv[1:]]), **result})
 
 
 def _compile(options) -> None:
