@@ -1,11 +1,12 @@
 """The quick proofs hold, and a proof fails where it must."""
 
 import pytest
-from amaranth.hdl import Assert, Cover, Module
+from amaranth.hdl import Assert, Cover, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
 from penstock.sim.formal.__main__ import proofs
+from penstock.sim.formal.inside import Inside
 from penstock.sim.formal.prover import Proof, prove
 
 QUICK = [proof for proof in proofs() if proof.quick]
@@ -61,3 +62,47 @@ def test_outcome(asserted, covered, failure, induction, tmp_path):
     )
     told = prove(proof, tmp_path / "proof").failure
     assert told is None if failure is None else failure in told
+
+
+class Stages(wiring.Component):
+    """Two stages behind each other, one of them named in a method of its own."""
+
+    i: In(4)
+
+    def elaborate(self, platform):
+        m = Module()
+        value = self.i
+        for index in range(2):
+            stage = Signal(4, name=f"stage_{index}")
+            m.d.sync += stage.eq(value)
+            value = stage
+        m.submodules.inner = Statement(lambda value: value < 16, None)
+        self._flag(m)
+        return m
+
+    def _flag(self, m):
+        first, second = Signal(), Signal()
+        m.d.sync += [first.eq(self.i.any()), second.eq(first)]
+
+
+def test_inside_finds_local_variables_and_submodules():
+    block = Stages()
+    inside = Inside(block)
+    assert [stage.name for stage in inside.every("stage")] == ["stage_0", "stage_1"]
+    assert inside["first"] is not inside["second"]
+    assert inside.block("inner")["m"] is inside.block("inner").component.elaborate(None)
+    assert block.elaborate(None) is inside["m"]
+
+
+@pytest.mark.parametrize(
+    ("look", "told"),
+    [
+        (lambda inside: inside["third"], "no local variable 'third' in the elaboration of Stages"),
+        (lambda inside: inside.every("third"), "no local variable 'third'"),
+        (lambda inside: inside["stage"], "'stage' stands for 2 things in the elaboration of"),
+        (lambda inside: inside.block("outer"), "no submodule 'outer' in the elaboration of Stages"),
+    ],
+)
+def test_inside_tells_what_is_missing(look, told):
+    with pytest.raises(KeyError, match=told):
+        look(Inside(Stages()))

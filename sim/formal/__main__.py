@@ -14,9 +14,15 @@ from penstock.sim.formal.prover import Outcome, Proof, prove
 HEADER = """# Proofs
 
 What SymbiYosys (yowasp-sby) and z3 proved of the hardware, for all inputs; `make formal` writes it.
-A property that induction does not reach holds in the first cycles after reset, as many as stated.
-`sim/formal/` has the properties themselves. Each proof also shows, by reaching its cover
-statements, that its assumptions leave something to prove.
+`sim/formal/` has the properties themselves, and of each assumption who keeps it.
+
+- **sizes**: the configuration, and the bounds that a proof assumes. Words that a block moves as a
+  whole are compared in full, or, with "end bits", in the lowest and the highest bit of each field.
+- **holds for**: all times, by k-induction from reset on; or, where induction does not reach, the
+  first cycles after reset, as many as stated.
+
+Each proof also shows, by reaching its cover statements, that its assumptions leave something to
+prove.
 
 | block | property | sizes | holds for | seconds |
 |---|---|---|---|---|

@@ -3,19 +3,27 @@
 import functools
 
 from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Mux, Signal
-from amaranth.lib import data, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from penstock.config import BURST_BEATS, MEMORY_BITS
 from penstock.hw.axi import BURST_INCREMENTING, axi_signature
 from penstock.hw.axi_memory import AxiMemory
+from penstock.hw.axi_width import read_beat_layout
 from penstock.hw.layouts import memory_signature
-from penstock.sim.formal.axi_rules import PAGE, Inside, cycles, hold, hold_stream, moves, tally
-from penstock.sim.formal.axi_width import COUNT, SHORT, WORDS
+from penstock.sim.formal.axi_width import WORDS
+from penstock.sim.formal.inside import Inside
 from penstock.sim.formal.prover import Proof
+from penstock.sim.formal.rules import hold, hold_stream, moves, tally
+
+PAGE = 4096
+"""Bytes; no burst crosses a boundary of that size (A3.4.1)."""
 
 ALIGNMENT = 64
 """Bytes; a write begins at a multiple of them."""
+
+READ_COUNT = 11
+"""Bits of the counters for words and beats to come."""
 
 WRITES = 3
 """Writes whose data the core may still owe, one more than the output writer ever does."""
@@ -46,9 +54,8 @@ class _Master(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        inside = Inside(AxiMemory(self.bits))
-        m.submodules.master = inside.module
-        memory, axi = inside.component.memory, inside.component.axi
+        m.submodules.master = master = AxiMemory(self.bits)
+        inside, memory, axi = Inside(master), master.memory, master.axi
         for name in self.streams:
             wiring.connect(m, wiring.flipped(getattr(self, name)), getattr(memory, name))
         wiring.connect(m, axi, wiring.flipped(self.axi))
@@ -191,70 +198,64 @@ class Writes(_Master):
 class Reads(_Master):
     """Any part of any word of any request is that of its beat of its burst, in order.
 
-    ``mark`` chooses a request, ``word`` its word, ``part`` which half of it at 32 bits.
+    ``mark`` chooses a request, ``word`` its word, ``part`` which half of it at 32 bits. At 128 bits
+    there is a ReadSplitter behind the register slice, too: a proof of its own.
     """
 
     def _check(self, m, inside, memory, axi):
         request, word = memory.read_request, memory.read_data
-        bits, count = min(self.bits, MEMORY_BITS), COUNT if self.bits > MEMORY_BITS else 11
+        parts = MEMORY_BITS // self.bits  # beats of a word
         asked, beat, length = moves(request), axi.rvalid & axi.rready, request.p.beats
         burst = Mux(axi.arvalid & axi.arready, axi.arlen + 1, 0)
-        words = tally(m, "words", count, Mux(asked, length, 0), moves(word))  # to come
-        beats = tally(m, "beats", count, Mux(asked, beats_of(self.bits, request.p), 0), beat)
-        due = tally(m, "due", count, burst, beat)
+        words = tally(m, "words", READ_COUNT, Mux(asked, length, 0), moves(word))  # to come
+        beats = tally(m, "beats", READ_COUNT, Mux(asked, beats_of(self.bits, request.p), 0), beat)
+        due = tally(m, "due", READ_COUNT, burst, beat)
         # The core asks for no more than that; the memory answers what it was asked.
-        most = 5 * SHORT if self.bits > MEMORY_BITS else WORDS
-        m.d.comb += Assume(~asked | (words + length <= most))
-        if self.bits > MEMORY_BITS:
-            m.d.comb += Assume(length <= SHORT)
+        m.d.comb += Assume(~asked | (words + length <= WORDS))
         m.d.comb += Assume(~axi.rvalid | due.any())
         hold(m, "r", axi.rvalid, axi.rready, Cat(axi.rdata, axi.rresp), Assume)
-        hold_stream(m, "delivered", word, in_row=self.bits >= MEMORY_BITS)
+        hold_stream(m, "delivered", word, in_row=parts == 1)
         m.d.comb += Assert(~word.valid | words.any())
         # When the bus has answered all, the last words are there.
-        late = cycles(m, "late", words.any() & ~beats.any() & ~word.valid, 1)
-        m.d.comb += Assert(late <= (self.bits > MEMORY_BITS))
+        m.d.comb += Assert(~words.any() | beats.any() | word.valid)
 
-        high = request.p.address[3]
-        first, part = {  # beat of its burst, and which part of that or of the word
-            32: (2 * self.word + self.part, self.part),
-            64: (self.word, 0),
-            128: ((self.word + high) >> 1, (self.word + high)[0]),
-        }[self.bits]
         pending, seen, place = Signal(), Signal(), Signal()
-        words_ahead, beats_ahead = Signal(count), Signal(count)
-        content = Signal(data.StructLayout({"data": bits, "error": 1}))
+        words_ahead, beats_ahead = Signal(READ_COUNT), Signal(READ_COUNT)
+        content = Signal(read_beat_layout(self.bits))
         m.d.sync += words_ahead.eq(words_ahead - moves(word))
         m.d.sync += beats_ahead.eq(beats_ahead - beat)
         with m.If(pending & ~seen & beat & ~beats_ahead.any()):
-            m.d.sync += [seen.eq(1), content.error.eq(axi.rresp.as_value().any())]
-            m.d.sync += content.data.eq(
-                axi.rdata.word_select(place, bits) if self.bits > bits else axi.rdata
-            )
+            m.d.sync += [seen.eq(1), content.data.eq(axi.rdata)]
+            m.d.sync += content.error.eq(axi.rresp.as_value().any())
         arrives = pending & ~words_ahead.any()
         with m.If(arrives & moves(word)):
             m.d.sync += [pending.eq(0), seen.eq(0)]
+        part = self.part if parts > 1 else 0
         with m.If(asked & self.mark & ~pending & (self.word < length)):
             m.d.sync += [pending.eq(1), place.eq(part)]
             m.d.sync += words_ahead.eq(words - moves(word) + self.word)
-            m.d.sync += beats_ahead.eq(beats - beat + first)
+            m.d.sync += beats_ahead.eq(beats - beat + parts * self.word + part)
         with m.If(arrives & word.valid):
-            told = word.p.data.word_select(place, bits) if bits < MEMORY_BITS else word.p.data
+            told = word.p.data.word_select(place, self.bits) if parts > 1 else word.p.data
             m.d.comb += Assert(seen & (told == content.data))
             m.d.comb += Assert(word.p.error | ~content.error)
-            if self.bits >= MEMORY_BITS:  # else it may be the other beat's: the joiner's proof
+            if parts == 1:  # else it may be the other beat's: the joiner's proof
                 m.d.comb += Assert(word.p.error == content.error)
         m.d.comb += [Cover(arrives & moves(word) & content.error), Cover(arrives & (words > 2))]
         m.d.comb += Cover(axi.rvalid & ~axi.rready)
-        if self.bits <= MEMORY_BITS:
-            offered = Mux(axi.arvalid, axi.arlen + 1, 0)
-            m.d.comb += Assert((beats == due + offered) & (words <= WORDS) & (seen <= pending))
-            m.d.comb += Assert(~place | (bits < MEMORY_BITS))
-            marked = words_ahead * (MEMORY_BITS // bits) + place, beats_ahead
-            self._induction(m, inside, (words, beats), marked, pending, seen, content)
 
-    def _induction(self, m, inside, totals, marked, pending, seen, content):
-        """Where the beats are that came and were not yet delivered: joiner and register slice."""
+        # For the induction.
+        offered = Mux(axi.arvalid, axi.arlen + 1, 0)
+        m.d.comb += Assert((beats == due + offered) & (words <= WORDS) & (seen <= pending))
+        m.d.comb += Assert(place < parts)
+        ahead = words_ahead * parts + place  # beats that are to become words before the marked one
+        held = self._held(m, inside, pending & seen, ahead, content)
+        m.d.comb += Assert(words * parts == beats + held)
+        with m.If(pending & ~seen):
+            m.d.comb += Assert((beats_ahead < beats) & (ahead == beats_ahead + held))
+
+    def _held(self, m, inside, marked, ahead, content):
+        """How many beats came and are not yet words delivered; the ``marked`` one is among them."""
         beats, slots = inside.block("beats"), []
         free, o = beats["free"], beats.component.o
         m.d.comb += Assert(free | o.valid)
@@ -262,60 +263,56 @@ class Reads(_Master):
             joiner = inside.block("joiner")
             slots = [(joiner["has_low"], joiner["low"])]
         slots += [(o.valid, o.payload), (~free, beats["spare"])]
-        held = sum(there for there, _ in slots)
-        (words, to_come), (position, ahead) = totals, marked
-        m.d.comb += Assert(words * (MEMORY_BITS // len(content.data)) == to_come + held)
-        with m.If(pending & ~seen):
-            m.d.comb += Assert((ahead < to_come) & (position == ahead + held))
-        with m.If(pending & seen):
-            # At 32 bits a word's first beat may have gone to the joiner, its second not yet.
-            m.d.comb += Assert(position < held)
-            number = 0
-            for there, beat in slots:
-                m.d.comb += Assert(~there | (position != number) | (beat == content))
-                number = number + there
+        held = 0
+        for there, beat in slots:
+            m.d.comb += Assert(~(marked & there & (ahead == held)) | (beat == content))
+            held = held + there
+        # At 32 bits a word's first beat may have gone to the joiner, its second not yet.
+        m.d.comb += Assert(~marked | (ahead < held))
+        return held
 
 
 PROOFS = [
-    Proof(
-        block="axi_memory",
-        name=name,
-        configuration=f"{bits} bits",
-        statement=statement,
-        top=functools.partial(top, bits),
-        depth=2,
-        cover_depth=9,
-        quick=bits == MEMORY_BITS,
-    )
-    for name, top, statement in (
-        (
-            "addresses",
-            Addresses,
-            "each request becomes one legal burst, offered in the next cycle, held until taken",
-        ),
-        (
-            "writes",
-            Writes,
-            (
-                "bursts have AWLEN + 1 beats, the core's words, WLAST on the last alone; each "
-                "answer is one done, with its error; VALID waits for no READY"
-            ),
-        ),
-    )
-    for bits in (32, 64, 128)
-] + [
-    Proof(
-        block="axi_memory",
-        name="reads",
-        configuration=f"{bits} bits"
-        + (f", requests of at most {SHORT} words" if bits > MEMORY_BITS else ""),
-        statement="any word of any request is that of its beat of its burst, in order, with its "
-        "error; none is lost or invented",
-        top=functools.partial(Reads, bits),
-        depth=2 if bits <= MEMORY_BITS else 6,
-        induction=bits <= MEMORY_BITS,
-        cover_depth=9,
-        quick=False,
-    )
-    for bits in (32, 64)
+    *(
+        Proof(
+            block="axi_memory",
+            name="addresses",
+            configuration=f"{bits}-bit bus",
+            statement="each request becomes one legal burst, offered in the next cycle, held until"
+            " it is taken",
+            top=functools.partial(Addresses, bits),
+            depth=2,
+            cover_depth=9,
+            quick=bits == MEMORY_BITS,
+        )
+        for bits in (32, 64, 128)
+    ),
+    *(
+        Proof(
+            block="axi_memory",
+            name="writes",
+            configuration=f"{bits}-bit bus, data of at most {WRITES} requests to come",
+            statement="bursts have AWLEN + 1 beats, the core's words, WLAST on the last alone; each"
+            " answer is one done, with its error; VALID waits for no READY",
+            top=functools.partial(Writes, bits),
+            depth=2,
+            cover_depth=9,
+            quick=bits == MEMORY_BITS,
+        )
+        for bits in (32, 64, 128)
+    ),
+    *(
+        Proof(
+            block="axi_memory",
+            name="reads",
+            configuration=f"{bits}-bit bus, at most {WORDS} words under way",
+            statement="any word of any request is that of its beat of its burst, in order, with its"
+            " error; none is lost or invented",
+            top=functools.partial(Reads, bits),
+            depth=2,
+            cover_depth=9,
+            quick=False,
+        )
+        for bits in (32, 64)
+    ),
 ]

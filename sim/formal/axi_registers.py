@@ -7,8 +7,9 @@ from amaranth.lib.wiring import In
 from penstock.hw.axi import REGISTER_ADDRESS_BITS, Response
 from penstock.hw.axi_registers import AxiRegisters
 from penstock.registers import REGISTERS
-from penstock.sim.formal.axi_rules import Inside, cycles, hold
+from penstock.sim.formal.inside import Inside
 from penstock.sim.formal.prover import Proof
+from penstock.sim.formal.rules import cycles, hold
 
 _MASTER = {
     **{name: REGISTER_ADDRESS_BITS for name in ("awaddr", "araddr")},
@@ -33,9 +34,8 @@ class Slave(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        slave = AxiRegisters()
+        m.submodules.slave = slave = AxiRegisters()
         inside = Inside(slave)
-        m.submodules.slave = inside.module
         axi, bus = slave.axi, slave.bus
         m.d.comb += [getattr(axi, name).eq(getattr(self, name)) for name in _MASTER]
         m.d.comb += bus.read_data.eq(self.read_data)

@@ -11,14 +11,18 @@ from penstock.hw.axi_width import (
     WriteJoiner,
     WriteSplitter,
 )
-from penstock.sim.formal.axi_rules import Inside, cycles, hold_stream, moves, tally
+from penstock.sim.formal.inside import Inside
 from penstock.sim.formal.prover import Proof
+from penstock.sim.formal.rules import cycles, hold_stream, moves, tally
 
 WORDS = 5 * BURST_BEATS
 """Words that the core awaits at most: those of five bursts, as the read arbiter's proof has it."""
 
 SHORT = 4
-"""Words of the longest request in a bounded proof."""
+"""Words of the longest request in the read splitter's proof: it only counts them down."""
+
+MOST = 5 * SHORT
+"""Words that the core awaits at most there, those of five bursts, too."""
 
 COUNT = 6
 """Bits of the checks' counters there."""
@@ -33,9 +37,8 @@ class _Converter(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        inside = Inside(self.block)
-        m.submodules.block = inside.module
-        i, o = inside.component.i, inside.component.o
+        m.submodules.block = self.block
+        inside, i, o = Inside(self.block), self.block.i, self.block.o
         wiring.connect(m, wiring.flipped(self.i), i)
         wiring.connect(m, o, wiring.flipped(self.o))
         # The slice of the read channel and the output writer hold their words: proofs of theirs.
@@ -144,7 +147,7 @@ class SplitReads(wiring.Component):
         asked = moves(request)
         words = tally(m, "words", COUNT, Mux(asked, length, 0), moves(o))  # to come
         beats = tally(m, "beats", COUNT, Mux(asked, beats_of(high, length), 0), moves(i))
-        m.d.comb += Assume(~asked | (words + length <= 5 * SHORT))
+        m.d.comb += Assume(~asked | (words + length <= MOST))
         m.d.comb += Assert(~o.valid | words.any())
         m.d.comb += Assert(~i.ready | beats.any())
         m.d.comb += Assert(words.any() == beats.any())
@@ -172,30 +175,31 @@ class SplitReads(wiring.Component):
 
 
 PROOFS = [
-    Proof(
-        block="axi_width",
-        name=name,
-        configuration="all",
-        statement=statement,
-        top=top,
-        depth=2,
-        cover_depth=6,
-    )
-    for name, top, statement in (
-        ("read joiner", JoinedReads, "beats 2n and 2n + 1 are word n, with its errors"),
-        ("write splitter", SplitWrites, "word n is beats 2n and 2n + 1, low half first"),
-        ("write joiner", JoinedWrites, "two words are a beat, an odd last one has its own"),
-    )
-] + [
+    *(
+        Proof(
+            block="axi_width",
+            name=name,
+            configuration="all",
+            statement=statement,
+            top=top,
+            depth=2,
+            cover_depth=6,
+        )
+        for name, top, statement in (
+            ("read joiner", JoinedReads, "beats 2n and 2n + 1 are word n, with their errors"),
+            ("write splitter", SplitWrites, "word n is beats 2n and 2n + 1, the low half first"),
+            ("write joiner", JoinedWrites, "two words are a beat, an odd last one has its own"),
+        )
+    ),
     Proof(
         block="axi_width",
         name="read splitter",
-        configuration=f"requests of at most {SHORT} words",
-        statement="any word of any request comes from its half of its beat, in order; none is "
-        "lost or invented",
+        configuration=f"requests of at most {SHORT} words, at most {MOST} words under way",
+        statement="any word of any request comes from its half of its beat, in order; none is lost"
+        " or invented",
         top=SplitReads,
         depth=7,
         induction=False,
         quick=False,
-    )
+    ),
 ]

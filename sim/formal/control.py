@@ -7,8 +7,9 @@ from amaranth.lib.wiring import In
 from penstock.config import preset
 from penstock.hw.control import BUFFERS, HALT_CYCLES, SETTINGS, Control
 from penstock.registers import ADDRESS, ALIGNMENT, Code, Command, State
-from penstock.sim.formal.axi_rules import Inside, cycles
+from penstock.sim.formal.inside import Inside
 from penstock.sim.formal.prover import Proof
+from penstock.sim.formal.rules import cycles
 
 WATCHDOG = 3
 """The longest limit, in cycles, in the proof that every command ends."""
@@ -30,8 +31,8 @@ class _Host(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        m.submodules.block = self.block
         inside = Inside(self.block)
-        m.submodules.block = inside.module
         m.d.comb += [getattr(self.block, name).eq(getattr(self, name)) for name in self.driven]
         for name in ("address", "write", "write_data"):
             m.d.comb += getattr(self.block.bus, name).eq(getattr(self, name))

@@ -8,11 +8,12 @@ from amaranth.lib.wiring import In
 
 from penstock.config import Config, preset
 from penstock.hw.dispatcher import Dispatcher
-from penstock.hw.group_entries import TABLE_LATENCY, GroupEntries
+from penstock.hw.group_entries import TABLE_LATENCY
 from penstock.hw.layouts import record_layout, task_group_layout
 from penstock.program import DESCRIPTOR, GROUP
+from penstock.sim.formal.inside import Inside
 from penstock.sim.formal.prover import Proof
-from penstock.sim.formal.task_queue import SHORT, Inside, shortened
+from penstock.sim.formal.reductions import FEW_GROUPS, shortened
 
 LONGEST_WAIT = 9
 """Cycles in which a task group may wait although the array is free and a write credit is there."""
@@ -71,7 +72,7 @@ class CreditsArePlaces(wiring.Component):
             self.taken.eq(self.offered & dispatcher.tasks.ready),
         ]
         inside = Inside(dispatcher)
-        self.open = inside.signal("open_channels")
+        self.open = inside["open_channels"]
         self._behind(m)
         self._places(m, dispatcher, inside)
         self._tasks(m, dispatcher)
@@ -96,8 +97,8 @@ class CreditsArePlaces(wiring.Component):
         ]
 
     def _places(self, m: Module, dispatcher: Dispatcher, inside: Inside):
-        cfg, stall = self.cfg, inside.signal("waiting")
-        write, queue = inside.signal("write_credit"), inside.signal("queue_credit")
+        cfg, stall = self.cfg, inside["waiting"]
+        write, queue = inside["write_credit"], inside["queue_credit"]
         writing = Signal(range(4 * cfg.write_groups))
         places = Signal(range(4 * cfg.queue_groups))
         nothing = Signal()
@@ -110,7 +111,10 @@ class CreditsArePlaces(wiring.Component):
             nothing.eq((writing == 0) & (places == 0) & (self.open == 0)),
             Assert(dispatcher.all_returned == nothing),
             Assert(~(stall & nothing)),  # who waits for a credit waits for something on its way
-            Cover((writing == min(cfg.write_groups, SHORT)) & (stall | (cfg.write_groups > SHORT))),
+            Cover(
+                (writing == min(cfg.write_groups, FEW_GROUPS))
+                & (stall | (cfg.write_groups > FEW_GROUPS))
+            ),
             Cover((places == cfg.queue_groups - 1) & self.staged & stall),
             Cover((self.open == cfg.pool_channels) & stall & (write != 0)),
             # The credits themselves, for the induction.
@@ -145,7 +149,7 @@ class TasksFirst(wiring.Component):
         m.submodules.dispatcher = dispatcher = Dispatcher(self.cfg)
         _connect(m, self, dispatcher)
         inside = Inside(dispatcher)
-        free = inside.submodule("steps").free & (inside.signal("write_credit") != 0)
+        free = inside["steps"].free & (inside["write_credit"] != 0)
         waiting, refused = Signal(range(LONGEST_WAIT + 2)), Signal()
         tasks = Signal.like(self.tasks)
         m.d.sync += [refused.eq(self.offered & ~dispatcher.tasks.ready), tasks.eq(self.tasks)]
@@ -161,14 +165,14 @@ class TasksFirst(wiring.Component):
             Cover(waiting == LONGEST_WAIT - 1),
             Cover((waiting == 1) & dispatcher.tasks.ready),
         ]
-        self._reads(m, inside.submodule("entries"), waiting)
+        self._reads(m, inside.block("entries"), waiting)
         return m
 
-    def _reads(self, m: Module, entries: GroupEntries, waiting):
+    def _reads(self, m: Module, inside: Inside, waiting):
         """How many cycles the task's GROUP record takes to come, for the induction."""
-        inside, read = Inside(entries), TABLE_LATENCY + 1
-        (reading, held), for_base = inside.signals("$signal"), inside.signal("for_base")
-        wait, ready = inside.signal("wait"), entries.base_ready
+        entries, read = inside.component, TABLE_LATENCY + 1
+        reading, held, for_base = inside["reading"], inside["held"], inside["for_base"]
+        wait, ready = inside["wait"], entries.base_ready
         left = Signal(range(LONGEST_WAIT))
         with m.If(reading):
             m.d.comb += left.eq(Mux(for_base, wait + 2 + read, wait + 1))
@@ -188,19 +192,19 @@ PROOFS = [
             block="dispatcher",
             name="credits",
             configuration=name,
-            statement="groups on their way to the write queue and in it, groups to be judged, tasks"
-            " collected and in the task queue never exceed the places; whoever waits for a credit"
+            statement="groups on their way to the write queue and in it, and those to be judged,"
+            " collected or in the task queue, never exceed its places; whoever waits for a credit"
             " waits for a group that is on its way; each task group taken starts once",
             top=functools.partial(CreditsArePlaces, cfg),
             depth=2,
             cover_depth=24,
-            quick=cfg.write_groups == SHORT,
+            quick=cfg.write_groups == FEW_GROUPS,
         )
         for name, cfg in (
             ("tiny", preset("tiny")),
             (
-                f"tiny, {SHORT} groups",
-                shortened(preset("tiny"), write_groups=SHORT, queue_groups=SHORT),
+                f"tiny, {FEW_GROUPS} groups",
+                shortened(preset("tiny"), write_groups=FEW_GROUPS, queue_groups=FEW_GROUPS),
             ),
         )
     ),

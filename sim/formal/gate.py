@@ -43,7 +43,8 @@ PROOFS = [
         block="gate",
         name="verdict",
         configuration=name,
-        statement="keep is partial sum > threshold, signed and strict, for all values",
+        statement="keep is partial sum > threshold, signed and strict, for all sums and all"
+        " thresholds of accumulator_bits",
         top=functools.partial(Verdict, preset(name)),
         depth=3,
     )

@@ -11,8 +11,8 @@ from penstock.hw.in_flight import READ_LATENCY, InFlight
 from penstock.hw.layouts import group_tag_layout
 from penstock.hw.ram import LATENCY as RAM_LATENCY
 from penstock.hw.ram import Ram
+from penstock.sim.formal.inside import Inside
 from penstock.sim.formal.prover import Proof
-from penstock.sim.formal.task_queue import Inside
 
 
 class TagsInOrder(wiring.Component):
@@ -59,7 +59,7 @@ class TagsInOrder(wiring.Component):
             with m.If(self.watching & (self.ahead == 0)):
                 m.d.sync += [self.watching.eq(0), self.current.eq(1)]
         mark = Signal()
-        stages = self._memory(m, inside.submodule("ram"), mark)
+        stages = self._memory(m, inside["ram"], mark)
         idle = ~(self.watching | self.current | stages[0] | stages[1])
         m.d.comb += mark.eq(self.push & self.watch & idle)
         with m.If(mark):
@@ -67,7 +67,7 @@ class TagsInOrder(wiring.Component):
                 self.watching.eq(1),
                 self.ahead.eq(self.unpulled - self.pull),
                 self.marked.eq(self.tag),
-                self.place.eq(inside.signal("write_index")),
+                self.place.eq(inside["write_index"]),
             ]
         m.d.comb += [
             Assert(~stages[-1] | (in_flight.head == self.marked)),
@@ -97,13 +97,13 @@ class TagsInOrder(wiring.Component):
 
     def _inside(self, m: Module, inside: Inside):
         """What ties the indices to the marked tag, for the induction."""
-        write, read = inside.signal("write_index"), inside.signal("read_index")
+        write, read = inside["write_index"], inside["read_index"]
         m.d.comb += [
             Assert((write - read)[: len(read)] == self.unpulled),
             Assert(~self.watching | (self.ahead < self.unpulled)),
             Assert(~self.watching | (self.place == (read + self.ahead)[: len(read)])),
             Assert(~self.current | (self.place == (read - 1)[: len(read)])),
-            Assert(~self.current | (self.place == inside.signal("head_index"))),
+            Assert(~self.current | (self.place == inside["head_index"])),
             Assert(~(self.watching & self.current)),
         ]
 
@@ -115,8 +115,9 @@ PROOFS = [
         block="in_flight",
         name="order",
         configuration=name,
-        statement="the n-th pull brings the n-th tag, from READ_LATENCY cycles later until the"
-        " next one's, with any memory that keeps Ram's promise",
+        statement=f"the n-th pull brings the n-th tag, from {READ_LATENCY} cycles later until the"
+        " next one's, with any memory that keeps Ram's promise, while fewer tags than it has places"
+        " are under way",
         top=functools.partial(TagsInOrder, preset(name)),
         depth=2,
         cover_depth=14,

@@ -9,16 +9,18 @@ from amaranth.lib.wiring import In
 from penstock.config import BURST_BEATS, MEMORY_BITS
 from penstock.hw.memory import BurstGenerator, ReadArbiter
 from penstock.hw.output_writer import OutputWriter
-from penstock.sim.formal.axi_rules import (
-    Inside,
-    cycles,
-    hold_stream,
-    moves,
-    tally,
-)
+from penstock.sim.formal.inside import Inside, InsideFifo
 from penstock.sim.formal.prover import Proof
+from penstock.sim.formal.rules import cycles, hold_stream, moves, tally
 
 BEAT_BYTES = MEMORY_BITS // 8
+
+BITS = 24
+"""Of a transfer's length in words, in the burst generator's proof."""
+
+CLIENTS = 2
+"""Of the arbiter in its proof."""
+
 SHORT = 3
 """Words of the longest request in the arbiter's proof: it only counts them down."""
 
@@ -32,8 +34,8 @@ class Bursts(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        m.submodules.block = self.block
         inside = Inside(self.block)
-        m.submodules.block = inside.module
         block, request = self.block, self.block.request
         wiring.connect(m, wiring.flipped(self), block)
         m.d.comb += Assume(~self.start | ~block.busy)  # loaders and writer: proofs of theirs
@@ -79,8 +81,8 @@ class Arbiter(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        m.submodules.block = self.block
         inside = Inside(self.block)
-        m.submodules.block = inside.module
         block, clients = self.block, range(self.block.clients)
         for name in ("request", "data"):
             for client in clients:
@@ -151,15 +153,10 @@ class Arbiter(wiring.Component):
 
     def _induction(self, m, inside, words, pending, ahead, owner):
         """Where the words go that are still to come: the burst that is answered, those behind."""
-        current, fifo = inside["current"], inside.block("fifo")
-        storage, depth, level = fifo["storage"], fifo.component.depth, fifo.component.level
-        produce, consume = fifo["produce"], fifo["consume"]
-        m.d.comb += Assert((level <= depth) & (produce == (consume + level)[: len(produce)]))
+        current, fifo = inside["current"], InsideFifo(m, inside.block("fifo"))
         places = [(current.beats.any(), current)]
-        for place in range(depth):  # a power of two
-            port = storage.read_port(domain="comb")
-            m.d.comb += port.addr.eq(consume + place)
-            places.append((level > place, data.View(inside["route"], port.data)))
+        for place in range(self.block.depth):
+            places.append((fifo.level > place, data.View(inside["route"], fifo.at(place))))
         start = 0
         for number, (there, burst) in enumerate(places):
             end = Signal(5, name=f"words_to_{number}")
@@ -185,8 +182,8 @@ class Writer(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        m.submodules.block = self.block
         inside = Inside(self.block)
-        m.submodules.block = inside.module
         block, request, word = self.block, self.block.write_request, self.block.write_data
         for name in ("start", "address", "header", "halt"):
             m.d.comb += getattr(block, name).eq(getattr(self, name))
@@ -254,41 +251,35 @@ PROOFS = [
     Proof(
         block="memory",
         name="bursts",
-        configuration=f"{bits} bits of words",
-        statement="requests cover exactly the asked words, in order, at most "
-        f"{BURST_BEATS} each, the longest that cross no boundary of {BURST_BEATS * 8} bytes; "
-        "held until taken or halted",
-        top=functools.partial(Bursts, bits),
+        configuration=f"transfers of at most 2^{BITS} - 1 words",
+        statement=f"requests cover the asked words and no others, in order, each the longest of at"
+        f" most {BURST_BEATS} words that crosses no boundary of {BURST_BEATS * BEAT_BYTES} bytes;"
+        " held until taken or halted",
+        top=functools.partial(Bursts, BITS),
         depth=3,
         cover_depth=8,
-        quick=bits == 24,
-    )
-    for bits in (24,)
-] + [
+    ),
     Proof(
         block="memory",
         name="read arbiter",
-        configuration=f"{clients} clients, requests of at most {SHORT} words",
-        statement="any word of any granted request reaches its client, in order, and no other; at "
-        "most five bursts under way; nothing is granted or delivered while draining; outstanding "
-        "is exact",
-        top=functools.partial(Arbiter, clients),
+        configuration=f"{CLIENTS} clients, requests of at most {SHORT} words",
+        statement="any word of any granted request reaches its client, in order, and no other; at"
+        " most five bursts under way; nothing is granted or delivered while draining; outstanding"
+        " tells whether words are still to come",
+        top=functools.partial(Arbiter, CLIENTS),
         depth=2,
         cover_depth=9,
         quick=False,
-    )
-    for clients in (2,)
-]
-PROOFS += [
+    ),
     Proof(
         block="output_writer",
         name="bus",
-        configuration="all",
-        statement="as many words as each burst asked for, the last one marked; busy until all are "
-        "answered; an error holds until halt; a halt ends with the last answer",
+        configuration="at most 4,095 bursts unanswered",
+        statement="as many words as each burst asked for, the last one marked; busy until all are"
+        " answered; an error holds until halt; a halt ends with the last answer",
         top=Writer,
         depth=5,
         cover_depth=10,
         quick=False,
-    )
+    ),
 ]

@@ -9,8 +9,8 @@ from amaranth.lib.wiring import In
 from penstock.config import Config, preset
 from penstock.hw.layouts import CHANNEL_BITS
 from penstock.hw.pool import GlobalAveragePool, pool_input_layout, pooled_layout
+from penstock.sim.formal.inside import Inside
 from penstock.sim.formal.prover import Proof
-from penstock.sim.formal.task_queue import Inside
 
 
 class SumsInOrder(wiring.Component):
@@ -146,27 +146,28 @@ class SumsInOrder(wiring.Component):
 
     def _inside(self, m: Module, inside: Inside):
         """What ties the pooling's inner state to the specification, for the induction."""
-        arrived, index = inside.signal("arrived"), inside.signal("index")
-        pixels, subtotal = inside.signal("pixels"), inside.signal("subtotal")
-        m.d.comb += Assert(inside.signal("oldest") == self.next[: len(index)])
+        arrived, index = inside["arrived"], inside["index"]
+        pixels, subtotal = inside["pixels"], inside["subtotal"]
+        names = "total", "count", "held_pointer", "held_lane"
+        channels = zip(*(inside.every(name) for name in names), strict=True)
+        m.d.comb += Assert(inside["oldest"] == self.next[: len(index)])
         m.d.comb += Assert((pixels != 0) | (subtotal == 0))
         opened = Signal(CHANNEL_BITS)
         m.d.comb += opened.eq(self.channel - self.next)
         m.d.comb += Assert(~self.watching | (opened < self.cfg.pool_channels))
-        for k, count in enumerate(self.counts):
+        for k, (sum_, came, *place) in enumerate(channels):
+            count = self.counts[k]
             pending = arrived & (index == k)
             total = Signal(signed(self.cfg.accumulator_bits), name=f"total_{k}")
             started = count - Mux(pending, pixels, 0)
             m.d.comb += [
-                total.eq(inside.signal(f"sum_{k}") + Mux(pending, subtotal, 0)),
-                Assert(inside.signal(f"count_{k}") == started),
+                total.eq(sum_ + Mux(pending, subtotal, 0)),
+                Assert(came == started),
                 Assert((count <= self.pixels) | (count == 0)),
                 Assert((count != 0) | (total == 0)),
             ]
             with m.If(self.watching & (self.channel[: len(index)] == k)):
-                pointer, lane = inside.signal(f"pointer_{k}"), inside.signal(f"lane_{k}")
-                new = Cat(inside.signal("pointer"), inside.signal("lane"))
-                held = Mux(pending, new, Cat(pointer, lane))
+                held = Mux(pending, Cat(inside["pointer"], inside["lane"]), Cat(place))
                 m.d.comb += [
                     Assert(count != 0),
                     Assert(total == self.marked.sum),
@@ -180,7 +181,7 @@ PROOFS = [
         name="sums",
         configuration=name,
         statement="channel n's sum leaves n-th, when all its values have come, exact for all values"
-        " in any interleaving; it waits unchanged until it is taken",
+        " in any interleaving of pool_channels channels; it waits unchanged until it is taken",
         top=functools.partial(SumsInOrder, preset(name)),
         depth=2,
         cover_depth=14,

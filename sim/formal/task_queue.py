@@ -1,85 +1,22 @@
 """The task queue loses, doubles and reorders nothing, and credits keep it from overflowing."""
 
-import copy
 import dataclasses
 import functools
 
 from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In
 
 from penstock.config import Config, preset
-from penstock.hw.layouts import task_group_layout, task_layout
+from penstock.hw.layouts import task_group_layout
 from penstock.hw.pipeline import select
 from penstock.hw.task_queue import TaskQueue, verdict_layout
+from penstock.sim.formal.inside import Inside, InsideFifo
 from penstock.sim.formal.prover import Proof
+from penstock.sim.formal.reductions import END_BITS, FEW_GROUPS, ends, shortened, whole
 
 LONGEST_WAY = 5
 """Cycles from the verdict that completes a group to its offer, when the queue is empty."""
-
-SHORT = 4
-"""Groups in a queue that is shortened for a proof to get it full within few cycles."""
-
-
-class Inside:
-    """Signals and submodules of a component, by name: induction speaks of its inner state.
-
-    Elaborates the component, once and for all.
-    """
-
-    def __init__(self, component):
-        self._module = module = component.elaborate(None)
-        module._flush()
-        component.elaborate = lambda platform: module
-
-    def signal(self, name: str, layout=None):
-        """The signal that the component drives under that name."""
-        (found,) = self.signals(name)
-        return found if layout is None else data.View(layout, found)
-
-    def signals(self, name: str) -> list[Signal]:
-        """All of that name; Amaranth names only the last of several made in one assignment."""
-        return [signal for signal in self._module._driving if signal.name == name]
-
-    def submodule(self, name: str):
-        """The submodule of that name."""
-        return getattr(self._module.submodules, name)
-
-
-class FifoInside:
-    """A view into a SyncFIFOBuffered whose memory's depth is a power of two.
-
-    ``at(place)`` is the word with ``place`` words ahead of it. Asserts what ties level and pointers
-    together, and that no write comes while there is no room.
-    """
-
-    def __init__(self, m: Module, fifo: SyncFIFOBuffered):
-        self._m, self._fifo = m, fifo
-        self._storage = Inside(fifo).submodule("storage")
-        self._consume = self._storage.read_ports[0].addr
-        produce = self._storage.write_ports[0].addr
-        stored = fifo.level - fifo.r_rdy
-        m.d.comb += [
-            Assert((fifo.level >= fifo.r_rdy) & (stored <= self._storage.depth)),
-            Assert(produce == (self._consume + stored)[: len(produce)]),
-            Assert(fifo.w_rdy | ~fifo.w_en),
-        ]
-
-    def at(self, place):
-        """The word with ``place`` others ahead of it, of ``level`` in all."""
-        fifo = self._fifo
-        probe = self._storage.read_port(domain="comb")
-        self._m.d.comb += probe.addr.eq(self._consume + place - fifo.r_rdy)
-        return Mux((place == 0) & fifo.r_rdy, fifo.r_data, probe.data)
-
-
-def shortened(cfg: Config, **sizes: int) -> Config:
-    """With queues shorter than Config allows; their hardware is the same but for the sizes."""
-    cfg = copy.copy(cfg)
-    for name, size in sizes.items():
-        object.__setattr__(cfg, name, size)
-    return cfg
 
 
 def _count(bits) -> Value:
@@ -92,11 +29,12 @@ class TasksInOrder(wiring.Component):
     The specification numbers the kept tasks of a channel in the order of verdicts and rows: task n
     belongs to the channel's group ``n // rows``, place ``n % rows``. ``inside`` counts the complete
     groups that have not left: with `rows` tasks, or fewer and their channel closed. ``watch``
-    marks one task at a time, any task: ``ahead`` groups are to leave before its own.
+    marks one task at a time, any task: ``ahead`` groups are to leave before its own. ``bits`` tells
+    which bits of the words are compared, `ends` or `whole`.
     """
 
-    def __init__(self, cfg: Config):
-        self.cfg = cfg
+    def __init__(self, cfg: Config, bits=ends):
+        self.cfg, self.bits = cfg, bits
         super().__init__(
             {
                 "valid": In(1),
@@ -109,7 +47,7 @@ class TasksInOrder(wiring.Component):
         self.credit = Signal(range(cfg.queue_groups + 1), init=cfg.queue_groups)
         self.travelling = Signal.like(self.credit, init=0)  # started, no verdict yet
         # The last verdict: what its channel has and whether it closed it.
-        common = _common(self.verdict.work)
+        common = self.shared(self.verdict.work)
         self.common, self.ended = Signal(len(common)), Signal(init=1)
         self.position = Signal(range(cfg.rows))  # tasks of the open channel's incomplete group
         self.inside = Signal(range(cfg.queue_groups + 4))
@@ -118,7 +56,7 @@ class TasksInOrder(wiring.Component):
         self.ahead = Signal.like(self.inside)
         self.slot = Signal(range(cfg.rows))
         self.size = Signal(range(cfg.rows + 1))  # tasks of its group so far
-        self.task = Signal(len(_data(self.verdict.work.tasks[0])))
+        self.task = Signal(len(self.content(self.verdict.work.tasks[0])))
         self.work = Signal.like(self.common)
 
     def elaborate(self, platform):
@@ -139,7 +77,7 @@ class TasksInOrder(wiring.Component):
 
     def _contract(self, m: Module, queue: TaskQueue):
         """Dispatcher and array: a verdict for each started group, no start without a credit."""
-        common = _common(self.verdict.work)
+        common = self.shared(self.verdict.work)
         m.d.sync += [
             # Dispatcher: queue_credit.
             self.credit.eq(self.credit - self.dispatch + queue.judged - queue.pushed + self.left),
@@ -188,17 +126,27 @@ class TasksInOrder(wiring.Component):
                 self.ahead.eq(self.inside + second - self.left),
                 self.slot.eq(Mux(second, place - rows, place)),
                 self.size.eq(Mux(full & ~second, rows, rest)),
-                self.task.eq(select([_data(t) for t in self.verdict.work.tasks], self.watch)),
-                self.work.eq(_common(self.verdict.work)),
+                self.task.eq(
+                    select([self.content(t) for t in self.verdict.work.tasks], self.watch)
+                ),
+                self.work.eq(self.shared(self.verdict.work)),
             ]
+
+    def shared(self, work) -> Value:
+        """What all tasks of a group share."""
+        return self.bits(work.channel, work.group, work.weight_address)
+
+    def content(self, task) -> Value:
+        """A task but for its valid bit, which the queue sets."""
+        return self.bits(task.pixel.y, task.pixel.x, task.partial_sum)
 
     def is_marked(self, group) -> Value:
         """Whether this is the marked task's group: complete, every task in its place."""
         valid = Cat(task.pixel.valid for task in group.tasks)
         return (
             ~self.gathering
-            & (select([_data(task) for task in group.tasks], self.slot) == self.task)
-            & (_common(group) == self.work)
+            & (select([self.content(task) for task in group.tasks], self.slot) == self.task)
+            & (self.shared(group) == self.work)
             & (valid == ((1 << self.size) - 1)[: len(valid)])
         )
 
@@ -241,24 +189,13 @@ class QueueInside:
     def __init__(self, spec: TasksInOrder, queue: TaskQueue):
         self.spec, self.rows = spec, spec.cfg.rows
         inside = Inside(queue)
-        task, group = task_layout(spec.cfg), task_group_layout(spec.cfg)
-        self.fifo, self.pushed = inside.submodule("fifo"), queue.pushed
-        self.arrived, self.count = inside.signal("arrived"), inside.signal("count")
-        self.closing, self.closed = inside.signal("arriving_closing"), inside.signal("closed")
-        common = task_group_layout(spec.cfg).members
-        layout = {name: common[name] for name in ("channel", "group", "weight_address")}
-        self.common = [
-            _common(inside.signal(f"{kind}_common", data.StructLayout(layout)))
-            for kind in ("arriving", "staged")
-        ]
-        self.arriving_count = inside.signal("arriving_count")
-        self.flush, self.pushing = inside.signal("flush"), inside.signal("pushing")
-        self.group = inside.signal("group", group)
-        self.tasks = [
-            _data(inside.signal(f"{kind}_{slot}", task))
-            for kind in ("staged", "arriving")
-            for slot in range(self.rows)
-        ]
+        self.queued, self.fifo = inside.block("fifo"), inside["fifo"]
+        self.pushing, self.group = inside["pushing"], inside["group"]
+        self.arrived, self.closing = inside["arrived"], inside["arriving_closing"]
+        self.count, self.arriving_count = inside["count"], inside["arriving_count"]
+        self.closed, self.flush, self.pushed = inside["closed"], inside["flush"], queue.pushed
+        self.common = [spec.shared(inside[f"{kind}_common"]) for kind in ("arriving", "staged")]
+        self.tasks = [spec.content(task) for task in (*inside["staged"], *inside["arriving"])]
 
     def tie(self, m: Module):
         spec, rows = self.spec, self.rows
@@ -277,6 +214,7 @@ class QueueInside:
             Assert(spec.position == Mux(closing, 0, rest)),
             Assert(spec.unpushed == unpushed),
             Assert(spec.held == self.fifo.level + self.pushing),
+            Assert(self.fifo.w_rdy | ~self.fifo.w_en),
             Assert(
                 spec.credit + spec.travelling + self.arrived + spec.held == spec.cfg.queue_groups
             ),
@@ -285,7 +223,7 @@ class QueueInside:
         ]
         self._in_time(m)
         arriving, staged = self.common
-        queued = FifoInside(m, self.fifo).at(spec.ahead)
+        queued = InsideFifo(m, self.queued).at(spec.ahead)
         with m.If(self.arrived):
             m.d.comb += Assert((arriving == spec.common) & (self.closing == spec.ended))
         with m.Elif(self.count != 0):
@@ -340,37 +278,26 @@ class QueueInside:
             ]
 
 
-def _common(work) -> Value:
-    """What all tasks of a group share."""
-    return ends(work.channel, work.group, work.weight_address)
-
-
-def _data(task) -> Value:
-    """A task but for its valid bit, which the queue sets."""
-    return ends(task.pixel.y, task.pixel.x, task.partial_sum)
-
-
-def ends(*fields) -> Value:
-    """Lowest and highest bit of each field, for them all: the queue moves words as a whole."""
-    return Cat(Cat(field[0], field[-1]) for field in map(Value.cast, fields))
-
-
 PROOFS = [
     Proof(
         block="task_queue",
         name="order",
         configuration=name,
         statement="every kept task leaves once, in its place of the next group of its channel;"
-        " nothing overflows with the dispatcher's credits; a complete group is offered within"
+        " with the dispatcher's credits nothing overflows; a complete group is offered within"
         f" {LONGEST_WAY} cycles when none is before it",
-        top=functools.partial(TasksInOrder, cfg),
+        top=functools.partial(TasksInOrder, cfg, bits),
         depth=2,
         cover_depth=30,
-        quick=cfg.queue_groups == SHORT,
+        quick=cfg.queue_groups == FEW_GROUPS,
     )
-    for name, cfg in (
-        (f"tiny, {SHORT} groups", shortened(preset("tiny"), queue_groups=SHORT)),
-        ("tiny", preset("tiny")),
-        ("tiny, 4 rows", dataclasses.replace(preset("tiny"), rows=4)),
+    for name, cfg, bits in (
+        (
+            f"tiny, {FEW_GROUPS} groups, all bits",
+            shortened(preset("tiny"), queue_groups=FEW_GROUPS),
+            whole,
+        ),
+        (f"tiny, {END_BITS}", preset("tiny"), ends),
+        (f"tiny, 4 rows, {END_BITS}", dataclasses.replace(preset("tiny"), rows=4), ends),
     )
 ]

@@ -1,14 +1,9 @@
-"""Rules that streams and AXI channels keep, and a look into the blocks that are proven.
+"""Rules that streams and AXI channels keep, and counters for what moves on them.
 
 Sections are those of the AMBA AXI protocol specification, ARM IHI 0022, issue H.
 """
 
-import sys
-
 from amaranth.hdl import Assert, Assume, Cover, Module, Signal, Value
-
-PAGE = 4096
-"""Bytes; no burst crosses a boundary of that size (A3.4.1)."""
 
 
 def hold(m: Module, name: str, valid, ready, payload, claim=Assert, *, in_row=True, dropped=0):
@@ -60,35 +55,3 @@ def cycles(m: Module, name: str, waiting, limit: int):
     with m.Elif(count <= limit):
         m.d.sync += count.eq(count + 1)
     return count
-
-
-class Inside:
-    """A block with its inner signals, which the invariants of an induction speak of.
-
-    ``inside.module`` goes into the proof as a submodule in the block's place; ``inside["name"]`` is
-    the local variable of that name in the block's elaboration, ``inside.block("name")`` a submodule
-    seen the same way.
-    """
-
-    def __init__(self, block):
-        self.component, self._locals = block, {}
-        sys.setprofile(self._collect)
-        try:
-            self.module = block.elaborate(None)
-        finally:
-            sys.setprofile(None)
-        block._MustUse__used = True  # or Amaranth warns that nobody elaborated it
-
-    def _collect(self, frame, event, _):
-        if event == "return" and frame.f_locals.get("self") is self.component:
-            self._locals |= frame.f_locals
-
-    def __getitem__(self, name: str):
-        return self._locals[name]
-
-    def block(self, name: str) -> "Inside":
-        """A submodule, to be asked for once."""
-        component, place = self.module._named_submodules[name]
-        inner = Inside(component)
-        self.module._named_submodules[name] = inner.module, place
-        return inner
