@@ -157,7 +157,7 @@ class _Search:
         operation = self.operations[index]
         size = self.sizes[operation.output]
         found = []
-        if self._may_replace_residual(index):
+        if self._may_replace_residual(index, regions):
             found.append(regions[operation.residual.source])
         largest = 0
         for buffer in (1 - regions[operation.source].buffer, regions[operation.source].buffer):
@@ -170,16 +170,16 @@ class _Search:
             self.deepest = (index, gap)
         return list(dict.fromkeys(found))
 
-    def _may_replace_residual(self, index: int) -> bool:
+    def _may_replace_residual(self, index: int, regions: dict[str, Region]) -> bool:
         operation = self.operations[index]
         residual = operation.residual
         if residual is None or self.last_use[residual.source] != index:
             return False
-        same = ("channels", "height", "width")
-        stays = residual.source != INPUT or self._input_is_free(index)
-        return stays and all(
+        if regions[residual.source].overlaps(regions[INPUT]) and not self._input_is_free(index):
+            return False  # the next image would come while the output is still needed
+        return all(
             getattr(operation.stored, side) == getattr(operation.residual_shape, side)
-            for side in same
+            for side in ("channels", "height", "width")
         )
 
     def _input_is_free(self, index: int) -> bool:

@@ -130,7 +130,14 @@ class AxiBench:
 
     def check_memory(self, job: int = 0, **changes: int):
         """Memory holds the job's outputs, and all else is as it was."""
-        assert self.memory.content == self.expected(job, **changes)
+        expected, found = self.expected(job, **changes), self.memory.content
+        if found != expected:
+            place = next(i for i, (a, b) in enumerate(zip(found, expected, strict=True)) if a != b)
+            registers = self.jobs[job].registers | changes
+            raise AssertionError(
+                f"byte {place:#x} must be {expected[place]:#04x}, not {found[place]:#04x}; job "
+                f"{job}, {registers}"
+            )
 
     def expected(self, job: int = 0, **changes: int) -> bytearray:
         """The memory behind a START, whose registers differ by ``changes`` from the job's."""
