@@ -69,4 +69,5 @@ def test_nothing_needed_is_overwritten(map_words):
         total += seen
         total["fit"] += 1
     assert total["fit"] > 20
-    assert min(total["early"], total["reused"], total["in place"]) > 3
+    assert min(total["early"], total["reused"]) > 10
+    assert total["in place"] > 0
