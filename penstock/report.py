@@ -53,10 +53,15 @@ def measure(
         figures[f"cycles_{SUFFIX[gating]}"] = cycles[gating]
         name = "utilization" if gating else "utilization_dense"
         figures[name] = macs[gating] / (cycles[gating] * multipliers)
+        figures[f"bytes_read_{SUFFIX[gating]}"] = runs[gating].bytes_read / len(images)
+        figures[f"bytes_written_{SUFFIX[gating]}"] = runs[gating].bytes_written / len(images)
         figures[f"counters_{SUFFIX[gating]}"] = runs[gating].counters
     if len(runs) == 2:
         figures["speedup"] = cycles[DENSE] / cycles[GATED]
         figures["efficiency"] = figures["speedup"] / figures["mac_reduction"]
+        reductions = golden.macs_dense / golden.macs_executed
+        speedups = runs[DENSE].image_cycles / runs[GATED].image_cycles
+        figures["efficiency_range"] = _range(speedups / reductions)
     figures["simulation_speed"] = _speed(runs)
     figures["layers"] = _layers(program, golden, runs)
     return figures

@@ -165,6 +165,7 @@ class AxiMemorySlave:
         self.errors: dict[int, AxiResp] = {}
         self.latency = latency
         self.data_first = False
+        self.bytes_read = self.bytes_written = 0
         self.reads: deque[tuple[int, int]] = deque(maxlen=64)  # (address, beats) taken last
         self.writes: deque[tuple[int, int]] = deque(maxlen=64)
         self._clock = clocking(dut)["clock"]
@@ -218,6 +219,7 @@ class AxiMemorySlave:
 
     async def read(self, address: int, length: int) -> bytes:
         """One beat, for cocotbext-axi."""
+        self.bytes_read += length
         self._response = self._judge(address, length)
         if self._response != AxiResp.OKAY:
             return self._random.randbytes(length)
@@ -225,6 +227,7 @@ class AxiMemorySlave:
 
     async def write(self, address: int, data: bytes):
         """The bytes of one beat that have strobes, for cocotbext-axi."""
+        self.bytes_written += len(data)
         self._written = max(self._written, self._judge(address, len(data)))
         if address + len(data) <= len(self.content):
             self.content[address : address + len(data)] = data

@@ -42,6 +42,7 @@ class AxiMemoryModel(BusMemory):
             write_request=_AxiChannel(dut, f"{prefix}_aw", _ADDRESS),
             write_data=_AxiChannel(dut, f"{prefix}_w", ("data", "strb", "last")),
             write_done=_AxiChannel(dut, f"{prefix}_b", ("id", "resp")),
+            beat_bytes=self._bytes,
             size=size,
             latency=latency,
             stalls=stalls,

@@ -23,8 +23,8 @@ _COUNTERS = [register.name for register in REGISTERS if register.access == "ro"]
 async def run_jobs(dut, memory: BusMemory, driver: RegisterDriver):
     """Every job ends with the interrupt; results are left in files.
 
-    memory and driver may be others with ``content``, ``latency`` and ``stalls``, and ``write``,
-    ``read`` and ``command``.
+    memory and driver may be others with ``content``, ``latency``, ``stalls``, ``bytes_read`` and
+    ``bytes_written``, and ``write``, ``read`` and ``command``.
     """
     results = []
     for index, job in enumerate(bench_parameters()["jobs"]):
@@ -41,6 +41,7 @@ async def _run_job(memory: BusMemory, driver: RegisterDriver, job: dict) -> dict
         await driver.write(name, value)
     code = await driver.command(Command.LOAD)
     cycles = seconds = 0
+    read, written = memory.bytes_read, memory.bytes_written
     if code == Code.OK:
         began, wall = get_sim_time("ns"), time.monotonic()
         code = await driver.command(Command.START)
@@ -51,6 +52,8 @@ async def _run_job(memory: BusMemory, driver: RegisterDriver, job: dict) -> dict
     return {
         "code": int(code),
         "counters": counters,
+        "bytes_read": memory.bytes_read - read,
+        "bytes_written": memory.bytes_written - written,
         "simulated_cycles": cycles,
         "seconds": seconds,
     }

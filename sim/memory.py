@@ -60,6 +60,7 @@ class BusMemory:
         write_request: Channel,
         write_data: Channel,
         write_done: Channel,
+        beat_bytes: int,
         size: int,
         latency: int,
         stalls: float,
@@ -69,6 +70,7 @@ class BusMemory:
         self.errors: set[int] = set()
         self.latency = latency
         self.stalls = stalls
+        self.beat_bytes = beat_bytes
         self.beats_read = 0
         self.beats_written = 0
         self._edge = RisingEdge(clock)
@@ -79,6 +81,16 @@ class BusMemory:
         cocotb.start_soon(self._take(write_data, self._beats))
         cocotb.start_soon(self._answer_reads(read_data))
         cocotb.start_soon(self._do_writes(write_done))
+
+    @property
+    def bytes_read(self) -> int:
+        """Of all read beats so far."""
+        return self.beats_read * self.beat_bytes
+
+    @property
+    def bytes_written(self) -> int:
+        """Of all write beats so far."""
+        return self.beats_written * self.beat_bytes
 
     def _addresses(self, request: dict[str, int]) -> range:
         """Check a request; the byte address of each of its beats."""
@@ -195,7 +207,15 @@ class MemoryModel(BusMemory):
         seed: int = 0,
     ):
         channels = {stream: _Stream(dut, name, stream) for stream in memory_signature().members}
-        super().__init__(dut.clk, **channels, size=size, latency=latency, stalls=stalls, seed=seed)
+        super().__init__(
+            dut.clk,
+            **channels,
+            beat_bytes=WORD_BYTES,
+            size=size,
+            latency=latency,
+            stalls=stalls,
+            seed=seed,
+        )
 
     def _addresses(self, request):
         start, beats = request["address"], request["beats"]

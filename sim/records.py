@@ -60,11 +60,14 @@ class Observed:
 
     ``tensors``: the input and the output of every layer but the classifier, by name, (N, C, H, W)
     uint8 or int8. ``layer_cycles`` (N, layers of the program) int64: from the first base fetch to
-    the last write. ``errors``: elements not written, written twice, writes that belong nowhere.
+    the last write. ``image_cycles`` (N,) int64: from an image's first base fetch to that of the
+    next image, of the last image to its last layer's end. ``errors``: elements not written, written
+    twice, writes that belong nowhere.
     """
 
     tensors: dict[str, np.ndarray]
     layer_cycles: np.ndarray
+    image_cycles: np.ndarray
     errors: list[str] = field(default_factory=list)
 
 
@@ -128,6 +131,7 @@ class _Observer:
         self.errors = []
         self.tensors = {}
         self.layer_cycles = np.zeros((images, self.layers), np.int64)
+        self.image_cycles = np.zeros(images, np.int64)
         kinds = records["kind"]
         self.starts, self.dones = records[kinds == START], records[kinds == DONE]
         self.pool = records[kinds == POOL]
@@ -145,10 +149,12 @@ class _Observer:
 
     def run(self) -> Observed:
         if self._layers_in_order():
+            begins = self.starts["cycle"][:: self.layers].astype(np.int64)
+            self.image_cycles = np.diff(begins, append=int(self.dones["cycle"][-1]) + 1)
             for layer in range(self.layers):
                 self._layer(layer)
             self._input()
-        return Observed(self.tensors, self.layer_cycles, self.errors)
+        return Observed(self.tensors, self.layer_cycles, self.image_cycles, self.errors)
 
     def _layers_in_order(self) -> bool:
         layer = np.tile(np.arange(self.layers), self.images)

@@ -53,7 +53,9 @@ class Run:
     ``tensors``: every layer's output by name, (N, C, H, W) uint8 or int8, as seen in the writes to
     the activation buffers; the classifier's is ``logits``, (N, classes) int32 from the memory.
     ``counters``: the read-only registers. ``cycles``: from the accepted START to its end.
-    ``layer_cycles`` (N, layers of the program): from first base fetch to last write. ``speed``:
+    ``layer_cycles`` (N, layers of the program): from first base fetch to last write;
+    ``image_cycles`` (N,): from an image's first base fetch to the next image's. ``bytes_read``,
+    ``bytes_written``: beats between START and its end, times the width of the bus. ``speed``:
     simulated cycles per second. ``errors``: writes that are missing, done twice, or belong nowhere.
     """
 
@@ -63,6 +65,9 @@ class Run:
     counters: dict[str, int]
     cycles: int
     layer_cycles: np.ndarray
+    image_cycles: np.ndarray
+    bytes_read: int
+    bytes_written: int
     speed: float
     errors: list[str]
 
@@ -240,7 +245,8 @@ def write_job(job: Job, index: int, folder: Path) -> dict:
 
 def _outcome(job: Job, result: dict, records: np.ndarray, output: Path) -> Run:
     code, counters = Code(result["code"]), result["counters"]
-    observed, logits = Observed({}, np.zeros((0, 0), np.int64)), None
+    observed = Observed({}, np.zeros((0, 0), np.int64), np.zeros(0, np.int64))
+    logits = None
     if code == Code.OK:
         observed = observe(records, job.program, len(job.images))
         logits = _logits(job, np.frombuffer(output.read_bytes(), np.uint8))
@@ -252,6 +258,9 @@ def _outcome(job: Job, result: dict, records: np.ndarray, output: Path) -> Run:
         counters=counters,
         cycles=cycles,
         layer_cycles=observed.layer_cycles,
+        image_cycles=observed.image_cycles,
+        bytes_read=result["bytes_read"],
+        bytes_written=result["bytes_written"],
         speed=result["simulated_cycles"] / result["seconds"] if result["seconds"] else 0.0,
         errors=observed.errors,
     )

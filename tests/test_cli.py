@@ -756,6 +756,9 @@ def test_core_that_stopped_is_reported(program):
         counters={"LAYER": 1},
         cycles=4321,
         layer_cycles=np.zeros((1, 0)),
+        image_cycles=np.zeros(1),
+        bytes_read=0,
+        bytes_written=0,
         speed=0.0,
         errors=[],
     )

@@ -55,6 +55,9 @@ def faultless(case):
         },
         cycles=1,
         layer_cycles=np.ones((len(images), len(program.descriptors)), np.int64),
+        image_cycles=np.ones(len(images), np.int64),
+        bytes_read=0,
+        bytes_written=0,
         speed=1.0,
         errors=[],
     )
@@ -74,7 +77,11 @@ def test_the_hardware_equals_gold(case, core_alone):
         }
         assert [each for each in comparisons if each.mismatches] == []
         assert run.layer_cycles.shape == (len(images), len(program.descriptors))
-        assert 0 < run.layer_cycles.sum() < run.cycles
+        assert 0 < run.layer_cycles.sum() < run.image_cycles.sum() < run.cycles
+        assert (run.image_cycles > run.layer_cycles.sum(axis=1)).all()
+        # Weights are resident: images alone are read, outputs alone written.
+        assert run.bytes_read == len(images) * program.header["input_beats"] * WORD_BYTES
+        assert run.bytes_written == len(images) * program.header["output_beats"] * WORD_BYTES
         assert run.speed > 0
     assert dense.counters["OUTPUTS"] == 0
 
