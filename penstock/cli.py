@@ -18,7 +18,7 @@ from penstock import __version__
 from penstock.config import PRESETS
 from penstock.configuration_file import load_config
 from penstock.errors import PenstockError, SimulationError
-from penstock.network import Network, load_network
+from penstock.network import Network, load_network, write_whole
 from penstock.output import check_writable, progress, write_all, write_json
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_simulate(commands)
     _add_compare(commands)
     _add_bench(commands)
+    _add_results(commands)
     _add_demo(commands)
     return parser
 
@@ -212,6 +213,25 @@ def _add_bench(commands):
     _add_json(parser)
 
 
+def _add_results(commands):
+    parser = _command(
+        commands, "results", _results, "accuracy against real cycles of trained networks"
+    )
+    parser.add_argument(
+        "records", metavar="TRAINED.json", nargs="+", help="of `penstock train --json`"
+    )
+    parser.add_argument("--data", type=Path, metavar="FOLDER", required=True, help="CIFAR-10")
+    parser.add_argument(
+        "--dataset", metavar="TEXT", default="CIFAR-10", help="what the page calls the data"
+    )
+    _add_config(parser, default="ulx3s-85f")
+    _add_seed(parser, "the choice of images for the RTL")
+    parser.add_argument("--json", metavar="FILE", default="results.json")
+    parser.add_argument(
+        "--markdown", metavar="FILE.md", default="results.md", help="page, with its plot FILE.svg"
+    )
+
+
 def _add_demo(commands):
     parser = _command(
         commands, "demo", _demo, "the whole way: real digits on the generated hardware"
@@ -247,7 +267,8 @@ def _train(options) -> None:
         "network": output,
     }
     display.console().print(display.fact_table("Trained and quantized", facts))
-    write_json(options.json, {"command": shlex.join(["penstock", *sys.argv[1:]]), **result})
+    made = {"command": shlex.join(["penstock", *sys.argv[1:]]), "network": Path(output).name}
+    write_json(options.json, made | result)
 
 
 def _compile(options) -> None:
@@ -372,6 +393,28 @@ def _bench(options) -> int:
     display.console().print(display.bench_table(result))
     write_json(options.json, result)
     return DIFFER if any(row["mismatches"] for row in result["rows"]) else 0
+
+
+def _results(options) -> int:
+    from penstock import results, results_page
+    from penstock.gold.cifar10 import load_cifar10
+
+    page = Path(options.markdown)
+    plot = page.with_suffix(".svg")
+    check_writable(options.json, page, plot)
+    images, labels = load_cifar10(options.data, "test")
+    figures = results.results(
+        options.records,
+        images,
+        labels,
+        load_config(options.config),
+        dataset=options.dataset,
+        seed=options.seed,
+    )
+    write_json(options.json, figures)
+    write_whole(plot, results_page.figure(figures))
+    write_whole(page, results_page.page(figures, plot.name).encode())
+    return DIFFER if any(each.get("mismatches") for each in figures["networks"]) else 0
 
 
 def _demo(options) -> int:
