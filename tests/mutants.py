@@ -547,8 +547,8 @@ MUTANTS = [
         "a sum with its bias has two bits too few",
         "width",
         "hw/requantizer.py",
-        "total_bits = cfg.accumulator_bits + 18",
-        "total_bits = cfg.accumulator_bits + 16",
+        "total_bits = cfg.sum_bits",
+        "total_bits = cfg.sum_bits - 2",
         block("requantizer"),
     ),
     Mutant(
