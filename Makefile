@@ -28,7 +28,7 @@ TIME ?= 600
 SEED ?= 0
 
 fuzz: .venv/test
-	$(BIN)/python tests/fuzz.py --time $(TIME) --seed $(SEED) --jobs 2 --json build/fuzz/records.json
+	$(BIN)/python tests/fuzz.py --time $(TIME) --seed $(SEED) --jobs 2 --json docs/fuzzing.json
 
 clean:
 	rm -rf build
