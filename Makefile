@@ -29,6 +29,7 @@ SEED ?= 0
 
 fuzz: .venv/test
 	$(BIN)/python tests/fuzz.py --time $(TIME) --seed $(SEED) --jobs 2 --json docs/fuzzing.json
+	$(BIN)/python tests/fuzz.py --table docs/fuzzing.md --json docs/fuzzing.json
 
 clean:
 	rm -rf build

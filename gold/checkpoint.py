@@ -9,7 +9,6 @@ from safetensors.torch import load, save
 from penstock.errors import PenstockError
 from penstock.gold.models import GatedNetwork
 from penstock.gold.quantize import check_finite
-from penstock.gold.torch_layers import ChannelGatedConv2d
 from penstock.network import write_whole
 
 
@@ -64,8 +63,7 @@ def _gate_tensors(model: GatedNetwork) -> set[str]:
     """Names of the tensors that a gated convolution has and a dense one has not."""
     return {
         f"convolutions.{layer}.{name}"
-        for layer, module in model.convolutions.items()
-        if isinstance(module, ChannelGatedConv2d)
+        for layer, module in model.gates.items()
         for name in module.state_dict()
         if name != "weight"
     }

@@ -59,8 +59,6 @@ def _load_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
         with open(path, "rb") as file:
             content = _Unpickler(file, encoding="bytes").load()
-    except PenstockError:
-        raise
     except OSError as error:
         raise PenstockError(f"{path}: must be a readable file ({error.strerror})") from None
     except Exception as error:  # a damaged pickle raises nearly anything

@@ -31,6 +31,16 @@ class Measurement:
         return self.macs_dense * len(self.macs_executed) / int(self.macs_executed.sum())
 
     @property
+    def mac_reduction_range(self) -> list[float]:
+        """Of the image with the smallest reduction, and of that with the largest."""
+        reductions = self.macs_dense / self.macs_executed
+        return [float(reductions.min()), float(reductions.max())]
+
+    def accuracy(self, labels: np.ndarray) -> float:
+        """Part of the images whose class is their label of labels (N,), 0..1."""
+        return float((self.classes == labels).mean())
+
+    @property
     def density(self) -> float:
         """Conditional MACs executed over all there are; 1 for a network without gates."""
         possible = self.macs_dense - self.macs_base

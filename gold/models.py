@@ -165,6 +165,11 @@ class GatedNetwork(nn.Module):
             channels[layer.name] = layer.channels
         self.classifier = nn.Linear(channels[spec.layers[-1].name], spec.classes)
 
+    @property
+    def gates(self) -> dict[str, ChannelGatedConv2d]:
+        """The gated convolutions by layer name."""
+        return {name: each for name, each in self.convolutions.items() if each.groups > 1}
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.tensors(x)[CLASSIFIER]
 

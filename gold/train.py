@@ -152,7 +152,7 @@ def train(
     if output is not None:
         save_network(network, output)
     figures = {
-        "float_accuracy": evaluate(model, *test).accuracy,
+        "float_accuracy": trainer.log[-1]["accuracy"],
         **integer_figures(network, *test),
         "epochs": trainer.recipe.epochs,
         "seed": training.seed,
@@ -173,13 +173,12 @@ def integer_figures(network: Network, images: np.ndarray, labels: np.ndarray) ->
     one image), ``mac_reduction_range`` (smallest and largest of one image), ``images``.
     """
     measured = measure(network, images)
-    reductions = measured.macs_dense / measured.macs_executed
     return {
-        "integer_accuracy": float((measured.classes == labels).mean()),
+        "integer_accuracy": measured.accuracy(labels),
         "density": measured.density,
         "mac_reduction": measured.mac_reduction,
         "macs_dense": measured.macs_dense,
-        "mac_reduction_range": [float(reductions.min()), float(reductions.max())],
+        "mac_reduction_range": measured.mac_reduction_range,
         "images": len(images),
     }
 
@@ -203,12 +202,11 @@ def _trainer(training: Training, images: np.ndarray, labels: np.ndarray) -> Trai
 
 def _open_gates(model: GatedNetwork, trained: bool) -> float | None:
     """Where the thresholds of loaded weights stand: untrained gates are opened; None without."""
-    gates = [module for module in model.convolutions.values() if module.groups > 1]
-    if not gates:
+    if not model.gates:
         return None
-    mean = float(torch.cat([module.delta.detach() for module in gates]).mean())
+    mean = float(torch.cat([module.delta.detach() for module in model.gates.values()]).mean())
     standing = mean if trained else OPEN
-    for module in gates:
+    for module in model.gates.values():
         module.threshold_target = standing
         if not trained:
             module.delta.data.fill_(standing)

@@ -24,7 +24,7 @@ from torch import nn
 from penstock.errors import PenstockError
 from penstock.gold.models import GatedNetwork, layer_macs
 from penstock.gold.quantize import INPUT_SCALE
-from penstock.gold.torch_layers import ChannelGatedConv2d, target_loss
+from penstock.gold.torch_layers import target_loss
 from penstock.network import write_whole
 
 MOMENTUM = 0.9
@@ -84,22 +84,19 @@ def evaluate(model: GatedNetwork, images: np.ndarray, labels: np.ndarray) -> Eva
     """Accuracy and work of a float model on images (N, C, H, W) uint8 with labels (N,)."""
     model.eval()
     device = next(model.parameters()).device
-    correct, executed, conditional, possible = 0, 0.0, 0.0, 0
+    correct, conditional = 0, 0.0
     macs = layer_macs(model.spec)
     for first in range(0, len(images), 500):
         inputs = torch.from_numpy(images[first : first + 500]).to(device).float() * INPUT_SCALE
         logits = model(inputs)
         classes = logits.argmax(dim=1).cpu().numpy()
         correct += int((classes == labels[first : first + 500]).sum())
-        for name, (dense, base) in macs.items():
-            gated = name in model.convolutions and model.convolutions[name].groups > 1
-            density = float(model.convolutions[name].density) if gated else 1.0
-            executed += len(inputs) * (base + density * (dense - base))
-            conditional += len(inputs) * density * (dense - base)
-            possible += len(inputs) * (dense - base)
-    total = len(images) * sum(dense for dense, _ in macs.values())
-    density = conditional / possible if possible else 1.0
-    return Evaluation(correct / len(images), density, total / executed)
+        for name, module in model.gates.items():
+            dense, base = macs[name]
+            conditional += len(inputs) * float(module.density) * (dense - base)
+    dense, base = (len(images) * sum(each) for each in zip(*macs.values(), strict=True))
+    density = conditional / (dense - base) if model.gates else 1.0
+    return Evaluation(correct / len(images), density, dense / (base + conditional))
 
 
 class Trainer:
@@ -209,11 +206,10 @@ class Trainer:
     def _set_threshold(self, shift: bool):
         """Bring the gates' target to where this step wants it, and their thresholds along."""
         target = self.recipe.threshold(self.step / self.total)
-        for module in self.model.modules():
-            if isinstance(module, ChannelGatedConv2d) and module.groups > 1:
-                if shift and target != module.threshold_target:
-                    module.delta.data += target - module.threshold_target
-                module.threshold_target = target
+        for module in self.model.gates.values():
+            if shift and target != module.threshold_target:
+                module.delta.data += target - module.threshold_target
+            module.threshold_target = target
 
     def _end_epoch(self, each_epoch: Callable[["Trainer"], dict]):
         self.log.append(
@@ -279,16 +275,14 @@ class Trainer:
         self.log, self.seconds = state["log"], state["seconds"]
         # what the last step saw, so that the next one adds the right difference
         target = self.recipe.threshold(max(self.step - 1, 0) / self.total)
-        for module in self.model.modules():
-            if isinstance(module, ChannelGatedConv2d):
-                module.threshold_target = target
+        for module in self.model.gates.values():
+            module.threshold_target = target
 
     def _made_with(self) -> dict:
         """What must be the same when a state is taken up again."""
-        gates = sum(module.groups > 1 for module in self.model.convolutions.values())
         return {
             "model": self.model.spec.name,
-            "gated_layers": gates,
+            "gated_layers": len(self.model.gates),
             "groups": max(module.groups for module in self.model.convolutions.values()),
             "teacher": self.teacher is not None,
             "images": len(self.images),

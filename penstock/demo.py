@@ -8,7 +8,7 @@ from rich.console import Console
 from penstock import display
 from penstock.compiler import compile_network
 from penstock.config import Config
-from penstock.errors import PenstockError, SimulationError
+from penstock.errors import PenstockError
 from penstock.gold import runner as gold
 from penstock.gold.digits import load_digits_images
 from penstock.hw.accelerator import Accelerator
@@ -20,10 +20,10 @@ from penstock.program import save_program
 from penstock.report import (
     DENSE,
     GATED,
+    check_runs,
     compare_runs,
     comparison_figures,
     densities,
-    failures,
     measure,
 )
 from penstock.simulation import build_simulator, run_program
@@ -48,9 +48,7 @@ def run_demo(network: Network, config: Config, *, count: int, output: Path, seed
     write_whole(output / "penstock.v", verilog.encode())
     build = build_simulator(program)
     runs = run_program(program, images, [GATED, DENSE], seed=seed, build=build)
-    stopped = failures(program, runs)
-    if stopped:
-        raise SimulationError(stopped[0])
+    check_runs(program, runs)
     comparisons = compare_runs(program, images, runs)
     with progress("running the golden model on all held-out images"):
         accuracy = _accuracy(network, runs[GATED].logits, labels)

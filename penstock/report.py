@@ -12,6 +12,7 @@ import numpy as np
 
 from penstock.config import Config
 from penstock.cycles import estimate
+from penstock.errors import SimulationError
 from penstock.gold import runner as gold
 from penstock.network import Classifier
 from penstock.program import Program
@@ -154,6 +155,12 @@ def failures(program: Program, runs: Mapping[bool, Run]) -> list[str]:
         for gating, run in runs.items()
         if run.code != Code.OK
     ]
+
+
+def check_runs(program: Program, runs: Mapping[bool, Run]):
+    """Raises SimulationError with the first line of `failures`, if there is one."""
+    for line in failures(program, runs):
+        raise SimulationError(f"{program.network.name}: {line}")
 
 
 def _layer_name(program: Program, index: int) -> str:

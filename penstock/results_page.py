@@ -76,14 +76,14 @@ def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 
 def _accuracy_table(networks: list[dict], images: int) -> str:
-    dense = next(network for network in networks if network["target"] is None)
+    dense = next((each["accuracy_int"] for each in networks if each["target"] is None), None)
     rows = [
         (
             network["name"] + ("" if network["shipped"] else " (not shipped)"),
             "" if network["target"] is None else f"{network['target']:g}",
             f"{network['accuracy_float']:.2%}",
             f"{network['accuracy_int']:.2%}",
-            f"{100 * (network['accuracy_int'] - dense['accuracy_int']):+.2f}",
+            "" if dense is None else f"{100 * (network['accuracy_int'] - dense):+.2f}",
             f"{network['density']:.3f}",
             f"{network['mac_reduction']:.3f}x",
         )

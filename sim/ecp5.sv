@@ -1,6 +1,7 @@
 // The part of Lattice's MULT18X18D that Penstock uses (FPGA-TN-02205): a multiplier whose operands
-// are signed or not, with registers before and behind it; simulation only. A register whose clock is
-// "NONE" is passed by.
+// are signed or not, with registers before and behind it, for simulation and proofs. A register
+// whose clock is "NONE" is passed by. Proofs show that no more of the primitive is used: all
+// registers, never held, never cleared, operands signed and its own.
 module MULT18X18D #(
     parameter REG_INPUTA_CLK = "NONE",
     parameter REG_INPUTA_CE = "CE0",
@@ -41,4 +42,13 @@ module MULT18X18D #(
             b_stored <= b;
             p_stored <= product;
         end
+`ifdef FORMAL
+    always @(posedge CLK0)
+        assert (CE0 && !RST0 && SIGNEDA && SIGNEDB && !SOURCEA && !SOURCEB);
+    initial begin
+        assert (REG_INPUTA_CLK == "CLK0" && REG_INPUTB_CLK == "CLK0" && REG_OUTPUT_CLK == "CLK0");
+        assert (REG_INPUTA_CE == "CE0" && REG_INPUTB_CE == "CE0" && REG_OUTPUT_CE == "CE0");
+        assert (REG_INPUTA_RST == "RST0" && REG_INPUTB_RST == "RST0" && REG_OUTPUT_RST == "RST0");
+    end
+`endif
 endmodule

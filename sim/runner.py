@@ -239,7 +239,7 @@ def run(
     a success. A build with waves writes ``dump.vcd`` there. Raises SimulationError with the end of
     the log and the line that replays the run.
     """
-    work = _run_folder(module, folder)
+    work = _work_folder(module, folder)
     files = {"module": module, "tests": tests, "seed": seed, "plusargs": list(plusargs)}
     files |= {"parameters": parameters or {}, "build": str(build.path), "waves": build.waves}
     (work / "run.json").write_text(json.dumps(files))
@@ -254,13 +254,18 @@ def run(
         shutil.rmtree(work)
 
 
-def _run_folder(module: str, folder: Path | None) -> Path:
+def _work_folder(module: str, folder: Path | None) -> Path:
     if folder is not None:
         Path(folder).mkdir(parents=True, exist_ok=True)
         return Path(folder).resolve()
+    return run_folder(module.rsplit(".", 1)[-1])
+
+
+def run_folder(name: str) -> Path:
+    """A new folder for the files of one run, its name beginning with ``name``."""
     runs = build_root() / "runs"
     runs.mkdir(parents=True, exist_ok=True)
-    return Path(tempfile.mkdtemp(dir=runs, prefix=module.rsplit(".", 1)[-1] + "-"))
+    return Path(tempfile.mkdtemp(dir=runs, prefix=f"{name}-"))
 
 
 def _simulate(build, module, work: Path, tests: int, seed: int, plusargs) -> str | None:

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from penstock.program import WORD_BYTES, Program
 from penstock.registers import ALIGNMENT, Code
 from penstock.sim.harness import RECORDER, Harness
 from penstock.sim.records import Observed, observe, read_records, records_of_mark
-from penstock.sim.runner import Build, build_recipe, build_root, run, source_digest
+from penstock.sim.runner import Build, build_recipe, run, run_folder, source_digest
 
 ACCELERATOR_BENCH = "penstock.sim.tb_accelerator"
 CORE_BENCH = "penstock.sim.tb_core"
@@ -140,9 +139,7 @@ def simulate_many(
     if build is None:
         make = build_core if core_alone else build_accelerator
         build = make(cfg, waves=waves is not None)
-    runs = build_root() / "runs"
-    runs.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=runs, prefix="run-"))
+    folder = run_folder("run")
     jobs_json = [write_job(job, index, folder) for index, job in enumerate(jobs)]
     run(
         build,

@@ -13,6 +13,9 @@ from penstock.network import INPUT, Classifier, Network, Shape
 from penstock.program import WORD_BYTES, Program
 from penstock.sim.simulate import Job, write_job
 
+RANDOM_BENCH, RANDOM_TESTS = "penstock.sim.tb_axi_random", 3
+"""The bench of random accesses, corrupted programs and faults, and how many tests it has."""
+
 STREAMED = dataclasses.replace(preset("tiny"), name="tiny-streamed", weights="streamed")
 
 
@@ -54,3 +57,30 @@ def bench_job(program: Program, images: np.ndarray, folder: Path, index: int = 0
     job = write_job(Job(program=program, images=images), index, folder)
     job["memory"] = str(folder / job["memory"])
     return job | {"expected": expected, "program_bytes": len(program.to_words()) * WORD_BYTES}
+
+
+def random_parameters(
+    config: Config,
+    jobs: list[dict],
+    *,
+    latency: tuple[int, int],
+    stalls: float,
+    accesses: int,
+    rounds: int,
+    programs: int,
+    faults: int,
+) -> dict:
+    """What RANDOM_BENCH takes: jobs of `bench_job`, how memory answers, how much of each test."""
+    return {
+        "bits": config.axi_bits,
+        "jobs": jobs,
+        "latency": latency,
+        "stalls": stalls,
+        "hash": config.hash,
+        "weight_beats": config.weight_beats,
+        "watchdog": 20_000,
+        "accesses": accesses,
+        "rounds": rounds,
+        "programs": programs,
+        "faults": faults,
+    }

@@ -31,6 +31,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
 from penstock.config import Config
+from penstock.network import write_whole
 
 CASES = "networks", "images", "corruptions", "accesses", "faults", "core faults", "refusals"
 """Counts of a record that are shown."""
@@ -237,9 +238,7 @@ def _append(path: Path, run: dict):
     """Add a run to a file of records, which appears whole or stays as it was."""
     runs = json.loads(path.read_text()) if path.exists() else []
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps([*runs, run], indent=1) + "\n")
-    partial.replace(path)
+    write_whole(path, (json.dumps([*runs, run], indent=1) + "\n").encode())
 
 
 def _write_table(page: Path, records: Path) -> int:

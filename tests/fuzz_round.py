@@ -10,7 +10,6 @@ import multiprocessing
 import os
 import shutil
 import signal
-import tempfile
 import time
 import traceback
 from collections import Counter
@@ -19,10 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from axi_cases import bench_job
+from axi_cases import RANDOM_BENCH, RANDOM_TESTS, bench_job, random_parameters
 from fuzz_cases import Case, NothingFits, features, random_case, random_config
 from fuzz_refusals import check_refusals
 from run_checks import fault_of
+from test_core_faults import TESTS as CORE_TESTS
 from test_core_faults import core_fault_parameters
 
 from penstock.config import Config
@@ -31,7 +31,7 @@ from penstock.hw.accelerator import Accelerator
 from penstock.hw.core import Core
 from penstock.network import Classifier
 from penstock.sim.harness import RECORDER, Harness
-from penstock.sim.runner import Build, build_component, build_root, run
+from penstock.sim.runner import Build, build_component, run, run_folder
 from penstock.sim.simulate import Job, simulate_many
 
 CYCLES, CASES = 1_200_000, 100
@@ -316,9 +316,7 @@ def run_faults(plan: Plan, build: Build, tally: Counter):
     if cases is None:
         tally["no case for faults"] += 1
         return
-    runs = build_root() / "runs"
-    runs.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=runs, prefix=f"fuzz-{plan.seed}-"))
+    folder = run_folder(f"fuzz-{plan.seed}")
     bench = _core_faults if plan.design.core_alone else _axi_faults
     try:
         within(LIMIT, bench, plan, build, cases, folder)
@@ -334,7 +332,7 @@ def run_faults(plan: Plan, build: Build, tally: Counter):
     shutil.rmtree(folder)
 
 
-CORE_TESTS, CORE_FAULTS = 6, 30
+CORE_FAULTS = 30
 ACCESSES = PROGRAMS = 100
 FAULTS = 24
 
@@ -352,21 +350,18 @@ def _axi_faults(plan: Plan, build: Build, cases: list[Case], folder: Path):
         bench_job(case.job.program, case.job.images, folder, index)
         for index, case in enumerate(cases)
     ]
-    parameters = {
-        "bits": config.axi_bits,
-        "jobs": jobs,
-        "latency": (0, int(rng.integers(0, 40))),
-        "stalls": float(rng.choice([0.0, 0.2, 0.5])),
-        "hash": config.hash,
-        "weight_beats": config.weight_beats,
-        "watchdog": 20_000,
-        "accesses": ACCESSES,
-        "rounds": 4,
-        "programs": PROGRAMS,
-        "faults": FAULTS,
-    }
-    bench = "penstock.sim.tb_axi_random"
-    run(build, bench, parameters, tests=3, seed=plan.seed % 2**31, folder=folder)
+    parameters = random_parameters(
+        config,
+        jobs,
+        latency=(0, int(rng.integers(0, 40))),
+        stalls=float(rng.choice([0.0, 0.2, 0.5])),
+        accesses=ACCESSES,
+        rounds=4,
+        programs=PROGRAMS,
+        faults=FAULTS,
+    )
+    seed = plan.seed % 2**31
+    run(build, RANDOM_BENCH, parameters, tests=RANDOM_TESTS, seed=seed, folder=folder)
 
 
 def _total(counts: dict | list) -> int:

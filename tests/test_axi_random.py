@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 
-from axi_cases import bench_job, small_case
+from axi_cases import RANDOM_BENCH, RANDOM_TESTS, bench_job, random_parameters, small_case
 
 from penstock.config import preset
 from penstock.registers import Code
@@ -12,28 +12,24 @@ from penstock.sim.simulate import build_accelerator
 
 ACCESSES = PROGRAMS = 1000
 FAULTS = 100
-RANDOM_TESTS = 3  # of the bench
 
 
 def test_random_accesses_corrupted_programs_and_faults(tmp_path):
     """Bounded, answered as the register map says, and never a wrong result with code OK."""
     config = preset("tiny")
     cases = [small_case(config, seed=4), small_case(config, seed=5)]
-    parameters = {
-        "bits": config.axi_bits,
-        "jobs": [bench_job(*case, tmp_path, index) for index, case in enumerate(cases)],
-        "latency": (0, 10),
-        "stalls": 0.0,
-        "hash": config.hash,
-        "weight_beats": config.weight_beats,
-        "watchdog": 20_000,
-        "accesses": ACCESSES,
-        "rounds": 20,
-        "programs": PROGRAMS,
-        "faults": FAULTS,
-    }
-    bench = "penstock.sim.tb_axi_random"
-    run(build_accelerator(config), bench, parameters, tests=RANDOM_TESTS, seed=1, folder=tmp_path)
+    parameters = random_parameters(
+        config,
+        [bench_job(*case, tmp_path, index) for index, case in enumerate(cases)],
+        latency=(0, 10),
+        stalls=0.0,
+        accesses=ACCESSES,
+        rounds=20,
+        programs=PROGRAMS,
+        faults=FAULTS,
+    )
+    build = build_accelerator(config)
+    run(build, RANDOM_BENCH, parameters, tests=RANDOM_TESTS, seed=1, folder=tmp_path)
     accesses = json.loads((tmp_path / "accesses.json").read_text())
     print("\nanswers:", accesses)
     answers = [f"{kind} {answer}" for kind in ("read", "write") for answer in ("OKAY", "SLVERR")]

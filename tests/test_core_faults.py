@@ -1,6 +1,5 @@
 """The whole core under bad programs, aborts, memory errors and a silent memory."""
 
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ from penstock.gold import runner as gold
 from penstock.network import Classifier
 from penstock.program import Program
 from penstock.registers import Code
-from penstock.sim.runner import Build, build_root, run
+from penstock.sim.runner import Build, run, run_folder
 from penstock.sim.simulate import Job, build_core, simulate_many, write_job
 
 TESTS = 6
@@ -53,9 +52,7 @@ def core_fault_parameters(program: Program, images: np.ndarray, folder: Path, bu
 @pytest.mark.parametrize("name", ["tiny", "icebreaker"])
 def test_faults_end_in_a_code_and_the_core_works_again(name):
     program, images = classified_case(preset(name))
-    folder = build_root() / "runs"
-    folder.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=folder, prefix="faults-"))
+    folder = run_folder("faults")
     build = build_core(preset(name))
     parameters = core_fault_parameters(program, images, folder, build)
     run(build, "penstock.sim.tb_core_faults", parameters, tests=TESTS, seed=1, folder=folder)

@@ -15,13 +15,7 @@ from penstock.gold.runner import run  # noqa: E402
 from penstock.gold.train import Training, train  # noqa: E402
 from penstock.network import load_network  # noqa: E402
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_the_recipe_writes_what_it_measured(tmp_path):

@@ -26,12 +26,7 @@ from penstock.gold.trainer import (  # noqa: E402
 SHIFT = 2
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def new_model(seed=0):

@@ -6,6 +6,7 @@ the ECP5 variant is how it uses the primitive: which bits, which sign, which lat
 """
 
 import functools
+from pathlib import Path
 
 from amaranth.hdl import Assert, Const, Cover, Module, Signal, signed
 from amaranth.lib import wiring
@@ -15,44 +16,7 @@ from penstock.hw.multiplier import LATENCY, Multipliers
 from penstock.hw.pipeline import delay
 from penstock.sim.formal.prover import ALGEBRA, Proof
 
-_PARAMETERS = ", ".join(
-    f'REG_{register}_CLK = "NONE", REG_{register}_CE = "CE0", REG_{register}_RST = "RST0"'
-    for register in ("INPUTA", "INPUTB", "OUTPUT")
-)
-
-
-def _ports(kind: str, name: str, bits: int) -> str:
-    return "".join(f"{kind} {name}{bit},\n" for bit in range(bits))
-
-
-def _vector(name: str, bits: int) -> str:
-    return "{" + ", ".join(f"{name}{bit}" for bit in reversed(range(bits))) + "}"
-
-
-MULT18X18D = f"""
-module MULT18X18D #(
-    parameter {_PARAMETERS}
-) (
-    {_ports("input", "A", 18)}{_ports("input", "B", 18)}{_ports("output", "P", 36)}
-    input CLK0, CE0, RST0, SIGNEDA, SIGNEDB, SOURCEA, SOURCEB
-);
-    reg signed [17:0] a, b;
-    reg signed [35:0] p;
-    assign {_vector("P", 36)} = p;
-    always @(posedge CLK0) begin
-        a <= {_vector("A", 18)};
-        b <= {_vector("B", 18)};
-        p <= a * b;
-        // The model covers no more: never held, never cleared, signed, operands of its own.
-        assert (CE0 && !RST0 && SIGNEDA && SIGNEDB && !SOURCEA && !SOURCEB);
-    end
-    initial begin
-        assert (REG_INPUTA_CLK == "CLK0" && REG_INPUTB_CLK == "CLK0" && REG_OUTPUT_CLK == "CLK0");
-        assert (REG_INPUTA_CE == "CE0" && REG_INPUTB_CE == "CE0" && REG_OUTPUT_CE == "CE0");
-        assert (REG_INPUTA_RST == "RST0" && REG_INPUTB_RST == "RST0" && REG_OUTPUT_RST == "RST0");
-    end
-endmodule
-"""
+MULT18X18D = Path(__file__).parents[1] / "ecp5.sv"
 
 
 class Products(wiring.Component):
@@ -94,7 +58,7 @@ PROOFS = [
         depth=LATENCY + 1,
         cover_depth=LATENCY + 3,
         engine=ALGEBRA,
-        sources=MULT18X18D if target == "ecp5" else "",
+        sources=MULT18X18D.read_text() if target == "ecp5" else "",
     )
     for target in ("generic", "ecp5")
     for left, right in ((9, 8), (18, 16))
