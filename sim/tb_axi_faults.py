@@ -364,6 +364,40 @@ async def any_watchdog_ends(dut):
 
 
 @bounded_test
+async def computing_is_progress(dut):
+    """A bus that is silent for longer than WATCHDOG while the array works: no TIMEOUT."""
+    bench = await AxiBench(dut).begin()
+    bench.at_full_speed()
+    await bench.set(IMAGES=1)
+    assert await bench.command(Command.LOAD) == Code.OK
+    silence = await longest_silence(bench)
+    assert silence > 100, "the program must compute for longer than a layer takes to begin"
+    bench.restore()
+    await bench.set(IMAGES=1, WATCHDOG=silence - 10)
+    assert await bench.command(Command.START) == Code.OK
+    bench.check_memory(IMAGES=1)
+
+
+async def longest_silence(bench: AxiBench) -> int:
+    """START; the most cycles in a row in which no data moved on the bus, either way."""
+    dut = bench.dut
+    await bench.host.write("COMMAND", Command.START)
+    longest = silent = 0
+    while not dut.interrupt.value:
+        await RisingEdge(dut.aclk)
+        moved = any(dut_is(dut, f"m_axi_{c}valid", f"m_axi_{c}ready") for c in "rw")
+        silent = 0 if moved else silent + 1
+        longest = max(longest, silent)
+    assert await bench.host.code() == Code.OK
+    return longest
+
+
+def dut_is(dut, *names: str) -> bool:
+    """Whether all these signals are high."""
+    return all(int(getattr(dut, name).value) for name in names)
+
+
+@bounded_test
 async def busy_refuses(dut):
     """LOAD and START while one of them runs are refused and disturb nothing; other numbers too."""
     bench = await AxiBench(dut).begin()

@@ -266,7 +266,7 @@ MUTANTS = [
         "hw/layer_fetch.py",
         "Signal(16), Signal(9), Signal(8)",
         "Signal(16), Signal(7), Signal(8)",
-        control_block("tables"),
+        control_block("tables", "4 rows"),
     ),
     Mutant(
         "no carry from phase to cell in the place of a result",

@@ -12,7 +12,7 @@ from penstock.registers import Code
 from penstock.sim.runner import run
 from penstock.sim.simulate import build_accelerator
 
-TESTS = 12
+TESTS = 13
 CONFIGS = {
     "resident-64": (preset("tiny"), 0.0),
     "streamed-128": (dataclasses.replace(STREAMED, axi_bits=128), 0.3),

@@ -5,9 +5,11 @@ import functools
 
 import numpy as np
 import pytest
-from random_networks import random_case
+from random_networks import Builder, random_case
 
+from penstock.compiler import compile_network
 from penstock.config import preset
+from penstock.network import INPUT, Network, Shape
 from penstock.program import save_program
 from penstock.sim.control_blocks import ControlBlocks
 from penstock.sim.runner import Build, build_component, run
@@ -15,7 +17,9 @@ from penstock.sim.runner import Build, build_component, run
 TINY = preset("tiny")
 CONFIGS = {
     "2 rows": TINY,
-    "4 rows": dataclasses.replace(TINY, rows=4, word=4, queue_groups=16, pool_channels=2),
+    "4 rows": dataclasses.replace(
+        TINY, rows=4, word=4, map_side=128, queue_groups=16, pool_channels=2
+    ),
 }
 BENCHES = {
     "dispatcher": ("tb_dispatcher", 20),
@@ -29,6 +33,14 @@ BENCHES = {
 
 PROGRAMS = 8
 """Random programs whose layers are fetched."""
+
+
+def tall_network(rng: np.random.Generator, side: int) -> Network:
+    """One convolution on a map of ``side`` rows."""
+    builder = Builder(rng, None, 0)
+    builder.start(Shape(channels=2, height=side, width=4, signed=False))
+    builder.convolution(INPUT, 4, padding=(1, 1, 1, 1), groups=0)
+    return builder.network("tall")
 
 
 @functools.cache
@@ -48,7 +60,9 @@ def programs(tmp_path_factory):
         for index in range(PROGRAMS):
             program, _ = random_case(rng, CONFIGS[name])
             save_program(program, folder / f"{index}.pnst")
-        return [str(folder / f"{index}.pnst") for index in range(PROGRAMS)]
+        largest = compile_network(tall_network(rng, CONFIGS[name].map_side), CONFIGS[name])
+        save_program(largest, folder / f"{PROGRAMS}.pnst")
+        return [str(folder / f"{index}.pnst") for index in range(PROGRAMS + 1)]
 
     return make
 
