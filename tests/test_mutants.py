@@ -62,6 +62,9 @@ def test_it(built): pass
         ("def test_it(): pass", "passed", ""),
         ("def test_it(): assert 1 == 2", "failed", ""),
         ("def test_it(): raise AssertionError('wrong')", "failed", ""),
+        ("def test_it(): assert 'hold: Assert failed in top' is None", "failed", ""),
+        ("def test_it(): assert 'cover: Unreached cover' is None", "failed", ""),
+        ("def test_it(): assert 'hold: no answer in 60 s' is None", "broken", ""),
         (
             "import pytest\ndef test_it():\n    with pytest.raises(ValueError): pass",
             "failed",
