@@ -100,6 +100,7 @@ class Bench:
         self.group, self.steps = None, deque()
         self.first_step = self.last_step = None
         self.stalls = dict.fromkeys(CAUSES, 0)
+        self.two_causes = 0  # cycles in which places of the write queue and of the pool lacked
         self.pulses, self.taken = Pulses(), None
         self._begin(layer, gating)
         self._port("start").value = 1
@@ -226,6 +227,7 @@ class Bench:
         if self.taken or self.time - loading <= 2 * ENTRY_LATENCY + 2:
             return
         cause = self._cause()
+        self.two_causes += cause == "write" and bool(self.base) and self._pool_blocks()
         assert stall == self.stall_bits.get(cause, 0), f"must be stalled by {cause}, {stall:#b}"
         if cause == "queue":
             assert self.judging and self.credits.queue <= 1, "a group could have started"
@@ -291,6 +293,16 @@ async def pooled_channels_fill(dut):
     await bench.run(layer, True, Pace(pool=200), 0.0)
     assert bench.credits.most_open == bench.cfg.pool_channels
     assert bench.stalls["pool"]
+
+
+@cocotb.test(timeout_time=2000, timeout_unit="us")
+async def pool_and_write_queue_fill(dut):
+    """Where both lack places, the write queue alone is the cause."""
+    bench = await started(dut)
+    side = 8 * bench.cfg.rows // 2  # two channels fill the write queue
+    layer = large_layer(bench.cfg, pool=1, height=side, width=8)
+    await bench.run(layer, True, Pace(write=400, write_idle=0.9, pool=1500), 0.0)
+    assert bench.two_causes and bench.stalls["write"] and bench.stalls["pool"]
 
 
 @cocotb.test(timeout_time=2000, timeout_unit="us")

@@ -1094,7 +1094,7 @@ MUTANTS = [
         "hw/layouts.py",
         "WEIGHT_ADDRESS_BITS = 16",
         "WEIGHT_ADDRESS_BITS = 12",
-        control_block("dispatcher"),
+        ("tests/test_resnet20.py",),
     ),
     Mutant(
         "an activation bank has 1024 addresses at most",

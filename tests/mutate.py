@@ -64,6 +64,7 @@ LADDER = (
     ("tests/test_axi_networks.py", "-k", "random"),
     ("tests/test_random_networks.py", "-k", "bit_exact and not tiny"),
     ("tests/test_bench.py",),
+    ("tests/test_resnet20.py",),
     ("tests/test_formal.py", "-k", "test_proof"),
 )
 """All tests that run the hardware, cheap ones first: what a fault meets when its own tests pass."""
@@ -455,7 +456,8 @@ def verdict(campaign: Campaign) -> tuple[int, str]:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--jobs", type=int, default=2, help="faults at a time")
-    parser.add_argument("--only", default="", metavar="TEXT", help="faults with TEXT in their name")
+    some = {"action": "append", "default": [], "metavar": "TEXT"}
+    parser.add_argument("--only", **some, help="faults with TEXT in their name; may be repeated")
     parser.add_argument("--no-base", action="store_true", help="with --only: trust the tests")
     parser.add_argument("--json", type=Path, metavar="FILE", help="results, one a line; a new file")
     parser.add_argument("--resume", type=Path, metavar="FILE", help="go on with these results")
@@ -473,7 +475,8 @@ def main(arguments: list[str] | None = None) -> int:
         log.open("x").close()
     console = Console()
     seed_builds(FOLDER / "builds")
-    mutants = [mutant for mutant in MUTANTS if options.only in mutant.name]
+    parts = options.only or [""]
+    mutants = [mutant for mutant in MUTANTS if any(part in mutant.name for part in parts)]
 
     def say(line: str):
         console.print(line, markup=False, highlight=False, soft_wrap=True)

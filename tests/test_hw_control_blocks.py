@@ -22,7 +22,7 @@ CONFIGS = {
     ),
 }
 BENCHES = {
-    "dispatcher": ("tb_dispatcher", 20),
+    "dispatcher": ("tb_dispatcher", 21),
     "tables": ("tb_layer_fetch", 2),
     "in_flight": ("tb_in_flight", 5),
     "resident": ("tb_sequencer", 6),
