@@ -174,7 +174,8 @@ def report_failure(failure: Failure, console: Console, shrinking: bool = True) -
         return recorded
     folder = fuzz_folder() / str(failure.seed)
     save_subject(subject, failure.kind, folder)
-    recorded |= {"shrunk": f"python tests/fuzz.py --replay {folder}", "size": subject.facts()}
+    relative = os.path.relpath(folder)
+    recorded |= {"shrunk": f"python tests/fuzz.py --replay {relative}", "size": subject.facts()}
     say(f"shrunk to {recorded['size']}\n{subject.text}\nreplay: {recorded['shrunk']}")
     return recorded
 

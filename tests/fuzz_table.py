@@ -72,12 +72,13 @@ def summary(runs: list[dict]) -> str:
     total = sum((Counter(each["counts"]) for each in rounds), Counter())
     lines = [
         f"{_time(spent)} of rounds, {_time(worked)} of one processor.",
-        f"{len(rounds):,} configurations, {failures} failures.",
+        f"{len(rounds):,} configurations, {failures or 'no'} failure{'s' * (failures != 1)}.",
         "",
         "| date | commit | seeds | seconds | jobs | rounds | networks | failures |",
         "|---|---|---|---|---|---|---|---|",
         *(_run_line(run) for run in runs),
         "",
+        *(_failure_line(failure) for run in runs for failure in run["failures"]),
         "| cases | |",
         "|---|---|",
         *(f"| {meaning} | {total[name]:,} |" for name, meaning in COUNTS.items()),
@@ -109,6 +110,14 @@ def _run_line(run: dict) -> str:
         f"| {run['date'][:16].replace('T', ' ')} | {run['commit']} | {first}-{end - 1} "
         f"| {run['seconds']:,.0f} | {run['jobs']} | {len(run['rounds'])} | {networks:,} "
         f"| {len(run['failures'])} |"
+    )
+
+
+def _failure_line(failure: dict) -> str:
+    case = "" if failure["case"] is None else f", case {failure['case']}"
+    return (
+        f"Seed {failure['seed']}{case} failed ({failure['kind']}); [verification.md]"
+        "(verification.md) says why.\n"
     )
 
 

@@ -5,7 +5,7 @@
 Each fault gets a copy of the working tree and a folder of builds of its own; nothing of the tree
 itself is touched. A fault counts as caught only when a test fails by what it checked: a build that
 fails, a missing file or a test without an end do not count. Before that, the same tests must pass
-without a fault, and the fault must change the generated Verilog.
+without a fault; a fault that no test of its own catches must change the generated Verilog.
 
 Interrupted, it goes on with ``--resume build/mutation/log.jsonl``. The exit code is 1 when less
 than 95 % are caught or a survivor has no reason.
@@ -308,10 +308,6 @@ class Campaign:
         todo = [mutant for mutant in self.mutants if self.result(mutant) is None]
         if not todo:
             return
-        for design in DESIGNS:
-            self.verilog[design] = self.base.verilog(design)
-            if self.verilog[design] is None:
-                raise SystemExit(f"{design}: no Verilog without a fault")
         started = time.monotonic()
         columns = (*Progress.get_default_columns()[:-1], TimeRemainingColumn())
         with Progress(*columns) as progress, ThreadPoolExecutor(jobs) as pool:
@@ -351,23 +347,30 @@ class Campaign:
     def _judge(self, mutant: Mutant, tree: Tree, builds: Path):
         """Status of a planted fault, the finding behind it, and what each run showed."""
         tried = []
-        for design in DESIGNS:
-            text = tree.verilog(design)
-            if text is None:
-                return "stillborn", Finding("broken", detail=f"{design}: no Verilog"), tried
-            if text != self.verilog[design]:
-                break
-        else:
-            return "no change", Finding("broken", detail="the same Verilog"), tried
         share_builds(self.builds, builds)
         for selection in dict.fromkeys((mutant.tests, *LADDER)):
             finding = tree.test(selection, builds)
             tried.append([shlex.join(selection), finding.outcome, finding.detail])
             if finding.outcome == "failed":
                 return "caught", finding, tried
+            if len(tried) == 1 and (other := self._no_fault(tree)):
+                return *other, tried
         odd = [outcome for _, outcome, _ in tried if outcome != "passed"]
         detail = "; ".join(f"{name}: {detail}" for name, how, detail in tried if how != "passed")
         return odd[0] if odd else "survived", Finding("passed", detail=detail), tried
+
+    def _no_fault(self, tree: Tree) -> tuple[str, Finding] | None:
+        """Status and finding where a tree gives no Verilog, or the same as without a fault."""
+        for design in DESIGNS:
+            text = tree.verilog(design)
+            if text is None:
+                return "stillborn", Finding("broken", detail=f"{design}: no Verilog")
+            with self.lock:
+                if design not in self.verilog:
+                    self.verilog[design] = self.base.verilog(design)
+            if text != self.verilog[design]:
+                return None
+        return "no change", Finding("broken", detail="the same Verilog")
 
 
 def share_builds(source: Path, target: Path):
@@ -404,8 +407,9 @@ def markdown(campaign: Campaign, command: str) -> str:
             f"{len(found)} faults of {len({m.kind for m in found})} kinds in "
             f"{len({m.file for m in found})} files of `hw/`, one at a time: **{caught} caught, "
             f"{_percent(caught, len(found))}**. Each was planted in the Amaranth source, the "
-            "Verilog compared with the sound one, the simulators built again, and tests run until "
-            "one failed by what it checks. The first one is named; others may catch it too."
+            "simulators built again, and tests run until one failed by what it checked: those "
+            "meant for it, then all others that run the hardware. The first one is named; others "
+            "may catch it too. What no test catches must change the Verilog, or it is no fault."
         ),
         "",
         f"`{command}`, {dates[0]} to {dates[-1]}, {seconds:,.0f} seconds of one job."
