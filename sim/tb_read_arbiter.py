@@ -120,3 +120,19 @@ async def draining_drops_what_comes(dut):
     for client, sink in enumerate(sinks):
         mine = [request for request in late if request["address"] >> 24 == client]
         assert sink.words == [beat for request in mine for beat in beats_of(request)]
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def clients_take_turns(dut):
+    """Who asks all the time waits for each of the others once, not longer."""
+    bench = Bench(dut)
+    bench.data_sinks()
+    for source in bench.requests:
+        source.stalls = 0.0
+    await start_clock(dut)
+    for client, source in enumerate(bench.requests):
+        source.send(*random_requests(client, 20))
+    await bench.granted.wait_for(CLIENTS * 20)
+    order = [request["address"] >> 24 for request in bench.granted.words]
+    turns = [order[place : place + CLIENTS] for place in range(0, len(order), CLIENTS)]
+    assert all(sorted(turn) == [0, 1, 2] for turn in turns), order

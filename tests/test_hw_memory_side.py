@@ -162,4 +162,4 @@ def test_memory_side(name):
 @pytest.mark.parametrize("stalls", [0.0, 0.5])
 def test_read_arbiter(stalls):
     build = build_component(ReadArbiter(3))
-    run(build, "penstock.sim.tb_read_arbiter", {"stalls": stalls}, tests=2)
+    run(build, "penstock.sim.tb_read_arbiter", {"stalls": stalls}, tests=3)
