@@ -40,23 +40,26 @@ def proofs() -> list[Proof]:
     return [proof for module in loaded for proof in getattr(module, "PROOFS", ())]
 
 
-def table(outcomes: list[Outcome]) -> str:
-    """The page with all outcomes."""
-    return HEADER + "".join(map(row, outcomes))
+def table(outcomes: list[Outcome], before: str = "") -> str:
+    """The page with all outcomes, and with the page ``before``'s of proofs that were not run."""
+    rows = {row(proof): "" for proof in proofs()}
+    for line in before.splitlines(keepends=True):
+        rows |= {start: line for start in rows if line.startswith(start)}
+    for outcome in outcomes:
+        rows[row(outcome.proof)] = f"{row(outcome.proof)}{outcome.how} | {outcome.seconds:.0f} |\n"
+    return HEADER + "".join(rows.values())
 
 
-def row(outcome: Outcome) -> str:
-    """One line of the table."""
-    proof = outcome.proof
-    cells = proof.block, proof.statement, proof.configuration, outcome.how, f"{outcome.seconds:.0f}"
-    return f"| {' | '.join(cells)} |\n"
+def row(proof: Proof) -> str:
+    """The beginning of a proof's line, which tells it from all others."""
+    return f"| {proof.block} | {proof.statement} | {proof.configuration} | "
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m penstock.sim.formal", description=__doc__)
     parser.add_argument("only", nargs="?", default="", help="part of a proof's key")
     parser.add_argument("--quick", action="store_true", help="the proofs that `make test` runs")
-    parser.add_argument("--markdown", type=Path, help="write the table of all proofs here")
+    parser.add_argument("--markdown", type=Path, help="the table whose rows to write")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="proofs at once")
     arguments = parser.parse_args()
     chosen = [p for p in proofs() if arguments.only in p.key and (p.quick or not arguments.quick)]
@@ -75,7 +78,8 @@ def main() -> int:
     failed = sum(outcome.failure is not None for outcome in outcomes)
     print(f"{len(outcomes) - failed} of {len(outcomes)} proofs hold")
     if arguments.markdown and not failed:
-        arguments.markdown.write_text(table(outcomes))
+        page = arguments.markdown
+        page.write_text(table(outcomes, page.read_text() if page.exists() else ""))
     return 1 if failed else 0
 
 
