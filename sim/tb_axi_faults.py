@@ -228,7 +228,10 @@ async def abort_amid(bench: AxiBench, command: Command, cycles: int) -> bool:
 
 @bounded_test
 async def bus_errors_are_reported(dut):
-    """SLVERR and DECERR at random beats of program, images and outputs; then all works again."""
+    """SLVERR and DECERR at random beats of program, images, outputs and streamed weights.
+
+    Then all works again.
+    """
     bench = await AxiBench(dut).begin()
     memory, start = bench.memory, bench.jobs[0].registers
     await bench.check_works(load=True)
@@ -243,8 +246,10 @@ async def bus_errors_are_reported(dut):
         for offset in range(0, bench_parameters()["input_bytes"], WORD_BYTES)
     ]
     program = range(start["PROGRAM"], start["PROGRAM"] + bench.jobs[0].program_bytes, WORD_BYTES)
+    weights = program[len(program) - bench_parameters()["weight_words"] :]
     for places, command in (
         (program, Command.LOAD),
+        (weights, Command.START),
         (inputs, Command.START),
         (outputs, Command.START),
     ):

@@ -27,11 +27,13 @@ def test_faults_end_in_a_code_and_the_accelerator_works_again(name, tmp_path):
     jobs = [bench_job(*case, tmp_path, index) for index, case in enumerate(cases)]
     program = cases[0][0]
     length = len(program.to_words())
+    streamed = config.weights == "streamed"
     parameters = {
         "bits": config.axi_bits,
         "jobs": jobs,
         "latency": (0, 30),
         "stalls": stalls,
+        "weight_words": streamed * len(program.weights) * config.weight_beats,
         "input_bytes": program.header["input_beats"] * WORD_BYTES,
         "corruptions": [
             (0, 1, Code.BAD_MAGIC),
