@@ -115,10 +115,7 @@ def _run_line(run: dict) -> str:
 
 def _failure_line(failure: dict) -> str:
     case = "" if failure["case"] is None else f", case {failure['case']}"
-    return (
-        f"Seed {failure['seed']}{case} failed ({failure['kind']}); [verification.md]"
-        "(verification.md) says why.\n"
-    )
+    return f"Seed {failure['seed']}{case} failed ({failure['kind']}): `{failure['replay']}`\n"
 
 
 def _design(record: dict) -> str:

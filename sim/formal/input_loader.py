@@ -13,7 +13,7 @@ from penstock.hw.input_loader import IMAGE_BEATS_BITS, InputLoader, MapWalk
 from penstock.hw.layouts import ADDRESS_BITS
 from penstock.sim.formal.inside import Inside
 from penstock.sim.formal.prover import ALGEBRA, Proof
-from penstock.sim.formal.rules import hold_stream, moves
+from penstock.sim.formal.rules import hold_stream, moves, tally
 
 PLACE = ("u", "v", "address")
 PLACE_BITS = 2 + 2 + ADDRESS_BITS
@@ -116,11 +116,7 @@ class Images(wiring.Component):
 
     def _count(self, m: Module, name: str, bits: int, up):
         """The sum of ``up`` in this image, as long as no halt ends it."""
-        count = Signal(bits, name=name)
-        m.d.sync += count.eq(count + up)
-        with m.If(self.start | self.halt):
-            m.d.sync += count.eq(0)
-        return count
+        return tally(m, name, bits, up, cleared=self.start | self.halt)
 
     def _captured(self, m: Module, name: str, value):
         """``value`` as it is at the start; 0 where no image has been started, or one halted."""

@@ -18,7 +18,7 @@ from penstock.program import DESCRIPTOR, HEADER, MAGIC, PARAMETER, VERSION
 from penstock.registers import Code
 from penstock.sim.formal.inside import Inside
 from penstock.sim.formal.prover import Proof
-from penstock.sim.formal.rules import cycles, hold_stream, moves
+from penstock.sim.formal.rules import cycles, hold_stream, moves, tally
 
 HEADER_WORDS = len(HEADER.words)
 PARAMETER_WORDS = len(PARAMETER.words)
@@ -91,11 +91,7 @@ class Loads(wiring.Component):
 
     def _count(self, m: Module, name: str, bits: int, up):
         """The sum of ``up`` in this load, as long as no halt ends it."""
-        count = Signal(bits, name=name)
-        m.d.sync += count.eq(count + up)
-        with m.If(self.start | self.halt):
-            m.d.sync += count.eq(0)
-        return count
+        return tally(m, name, bits, up, cleared=self.start | self.halt)
 
     def _behind(self, m: Module, name: str, event):
         """The cycle behind an event, unless that was one of a halt."""

@@ -40,10 +40,16 @@ def moves(stream) -> Value:
     return stream.valid & stream.ready
 
 
-def tally(m: Module, name: str, bits: int, up, down):
-    """How many more times ``up`` than ``down`` came so far, or the sum of what they are."""
+def tally(m: Module, name: str, bits: int, up, down=None, *, cleared=None):
+    """How many more times ``up`` than ``down`` came so far, or the sum of what they are.
+
+    It begins anew behind each cycle with ``cleared``.
+    """
     count = Signal(bits, name=name)
-    m.d.sync += count.eq(count + up - down)
+    m.d.sync += count.eq(count + up if down is None else count + up - down)
+    if cleared is not None:
+        with m.If(cleared):
+            m.d.sync += count.eq(0)
     return count
 
 
