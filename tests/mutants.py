@@ -598,7 +598,7 @@ MUTANTS = [
         "hw/engine.py",
         "residual_buffer.eq(~layer.input_buffer)",
         "residual_buffer.eq(layer.input_buffer)",
-        networks(),
+        ("tests/test_simulate.py",),
     ),
     Mutant(
         "unsigned residuals above 127 are negative",

@@ -14,7 +14,7 @@ from penstock.gold.runner import run  # noqa: E402
 from penstock.gold.torch_layers import (  # noqa: E402
     TARGET_WEIGHT,
     ChannelGatedConv2d,
-    Step,
+    Gate,
     target_loss,
 )
 from penstock.network import INPUT, Convolution, Network, Shape  # noqa: E402
@@ -133,18 +133,24 @@ def test_extreme_thresholds(delta, open_):
         assert torch.equal(layer(x), expected)
 
 
-def test_the_step_is_zero_at_a_tie():
-    x = torch.tensor([-1.0, -1e-30, -0.0, 0.0, 1e-30, 1.0])
-    assert Step.apply(x).tolist() == [0, 0, 0, 0, 1, 1]
+def test_the_gate_is_shut_at_a_tie():
+    margin = torch.tensor([-1.0, -1e-30, -0.0, 0.0, 1e-30, 1.0])
+    y, density = Gate.apply(torch.full((6,), 7.0), torch.full((6,), 3.0), margin)
+    assert y.tolist() == [3, 3, 3, 3, 7, 7]
+    assert float(density) == pytest.approx(1 / 3)
 
 
-def test_the_step_goes_backward_as_the_slope_of_a_sigmoid():
-    x = torch.linspace(-3, 3, 13, dtype=torch.float64, requires_grad=True)
-    weight = torch.arange(13, dtype=torch.float64)
-    (Step.apply(x) * weight).sum().backward()
-    smooth = torch.linspace(-3, 3, 13, dtype=torch.float64, requires_grad=True)
-    (torch.sigmoid(2 * smooth) * weight).sum().backward()
-    torch.testing.assert_close(x.grad, smooth.grad, rtol=1e-12, atol=0)
+def test_the_gate_goes_backward_as_its_paths_and_the_slope_of_a_sigmoid():
+    torch.manual_seed(0)
+    margin, total, psum, weight = torch.randn(4, 50, dtype=torch.float64).unbind()
+    leaves = [each.clone().requires_grad_() for each in (total, psum, margin)]
+    (Gate.apply(*leaves)[0] * weight).sum().backward()
+    decision = (margin > 0).double()
+    smooth = torch.sigmoid(2 * margin)
+    slope = 2 * smooth * (1 - smooth)
+    expected = weight * decision, weight * (1 - decision), weight * (total - psum) * slope
+    for leaf, gradient in zip(leaves, expected, strict=True):
+        torch.testing.assert_close(leaf.grad, gradient, rtol=1e-12, atol=0)
 
 
 def test_gradients_reach_weights_and_thresholds_through_the_gate():
