@@ -76,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_verilog(commands)
     _add_simulate(commands)
     _add_compare(commands)
+    _add_report(commands)
     _add_bench(commands)
     _add_results(commands)
     _add_demo(commands)
@@ -198,6 +199,14 @@ def _add_run_options(parser: argparse.ArgumentParser):
     parser.add_argument("--wave", metavar="FILE", help="write every signal's waves as VCD")
     _add_seed(parser, "the choice of digits")
     _add_json(parser)
+
+
+def _add_report(commands):
+    parser = _command(commands, "report", _report, "draw the figures of a run as one HTML page")
+    parser.add_argument(
+        "run", metavar="RUN.json", help="of the --json of `penstock simulate` or `compare`"
+    )
+    parser.add_argument("-o", "--output", metavar="FILE.html", required=True)
 
 
 def _add_bench(commands):
@@ -363,6 +372,14 @@ def _run(options, ways: list[bool]) -> tuple[Program, np.ndarray, dict[bool, Run
     wave = Path(options.wave) if options.wave else None
     runs = run_program(program, images, ways, seed=options.seed, wave=wave, core_alone=options.core)
     return program, images, runs
+
+
+def _report(options) -> None:
+    from penstock.record import load_run
+    from penstock.report_page import page
+
+    check_writable(options.output)
+    write_whole(options.output, page(load_run(options.run)).encode())
 
 
 def _stopped(program: Program, runs: dict[bool, Run]) -> bool:
