@@ -26,12 +26,15 @@ _REQUIRED = {
     **{"macs_dense": int, "macs_executed": _NUMBER, "mac_reduction": _NUMBER},
     **{"simulation_speed": _NUMBER, "layers": list, "shown": list},
 }
-_OPTIONAL = {
-    **{"axi_bits": int, "mismatches": int, "compared": int, "tensors": list, "seed": int},
-    **{"speedup": _NUMBER, "efficiency": _NUMBER, "efficiency_range": list},
-    **{"utilization": _NUMBER, "utilization_dense": _NUMBER},
-    **{"accuracy": _NUMBER, "held_out_images": int, "held_out_accuracy": _NUMBER},
-}
+_TOGETHER = (
+    {"seed": int},
+    {"accuracy": _NUMBER},
+    {"held_out_accuracy": _NUMBER, "held_out_images": int},
+    {"mismatches": int, "compared": int, "tensors": list},
+)
+"""Fields that may be absent, together."""
+_OF_BOTH_WAYS = {"speedup": _NUMBER, "efficiency": _NUMBER, "efficiency_range": list}
+_UTILIZATION = {"gated": "utilization", "dense": "utilization_dense"}
 _OF_A_RUN = {
     **{"cycles": _NUMBER, "bytes_read": _NUMBER, "bytes_written": _NUMBER, "counters": dict},
 }
@@ -42,7 +45,7 @@ _LAYER_OF_A_RUN = {"cycles": _NUMBER, "model_error": _NUMBER}
 
 def channel_densities(decisions: np.ndarray) -> list[float]:
     """Share of open gates of each output channel, over all images; decisions (N, C, H, W) bool."""
-    return [round(float(share), 4) for share in decisions.mean(axis=(0, 2, 3))]
+    return [round(float(share), 6) for share in decisions.mean(axis=(0, 2, 3))]
 
 
 def shown_images(golden: Result, classes: np.ndarray | None) -> list[dict]:
@@ -127,34 +130,51 @@ def _check_run(run: dict):
     present = ways(run)
     if not present:
         raise PenstockError("cycles_gated or cycles_dense: must be there, neither came")
-    _check(run, _REQUIRED | _suffixed(_OF_A_RUN, present))
-    _check(run, {name: kind for name, kind in _OPTIONAL.items() if name in run})
-    if run["images"] < 1:
-        raise PenstockError(f"images: must be at least 1, not {run['images']}")
+    _check(run, _fields(run, present))
+    for name in ("images", "multipliers", *(f"cycles_{way}" for way in present)):
+        if run[name] <= 0:
+            raise PenstockError(f"{name}: must be more than 0, not {run[name]}")
     low_high = run.get("efficiency_range", [0, 0])
     if len(low_high) != 2 or not all(isinstance(each, _NUMBER) for each in low_high):
         raise PenstockError(f"efficiency_range: must be two numbers, not {low_high}")
     for way in present:
-        counters = run[f"counters_{way}"]
-        _check(counters, dict.fromkeys(COUNTERS, int), f"counters_{way}.")
-        try:
-            spent(counters)
-        except PenstockError as error:
-            raise PenstockError(f"counters_{way}: {error}") from None
+        _check_counters(run[f"counters_{way}"], f"counters_{way}")
     for index, layer in enumerate(run["layers"]):
-        where = f"layers[{index}]"
-        _check_kind(layer, dict, where)
-        _check(layer, _LAYER | _suffixed(_LAYER_OF_A_RUN, present), f"{where}.")
-        if layer.get("density") is not None:
-            _check(layer, {"density": _NUMBER, "channel_density": list}, f"{where}.")
-            for share in layer["channel_density"]:
-                _check_kind(share, _NUMBER, f"{where}.channel_density")
+        _check_layer(layer, present, f"layers[{index}]")
     for index, tensor in enumerate(run.get("tensors", [])):
         _check_kind(tensor, dict, f"tensors[{index}]")
         wanted = {"name": str, "values": int} | _suffixed({"mismatches": int}, present)
         _check(tensor, wanted, f"tensors[{index}].")
     for index, shown in enumerate(run["shown"]):
         _check_shown(shown, f"shown[{index}]")
+
+
+def _fields(run: dict, present: list[str]) -> dict:
+    """What a run must hold, with its kind."""
+    fields = _REQUIRED | _suffixed(_OF_A_RUN, present)
+    fields |= {_UTILIZATION[way]: _NUMBER for way in present}
+    fields |= {} if run.get("design") == "core" else {"axi_bits": int}
+    fields |= _OF_BOTH_WAYS if len(present) == 2 else {}
+    for together in _TOGETHER:
+        fields |= together if any(name in run for name in together) else {}
+    return fields
+
+
+def _check_counters(counters: dict, where: str):
+    _check(counters, dict.fromkeys(COUNTERS, int), f"{where}.")
+    try:
+        spent(counters)
+    except PenstockError as error:
+        raise PenstockError(f"{where}: {error}") from None
+
+
+def _check_layer(layer: dict, present: list[str], where: str):
+    _check_kind(layer, dict, where)
+    _check(layer, _LAYER | _suffixed(_LAYER_OF_A_RUN, present), f"{where}.")
+    if layer.get("density") is not None:
+        _check(layer, {"density": _NUMBER, "channel_density": list}, f"{where}.")
+        for share in layer["channel_density"]:
+            _check_kind(share, _NUMBER, f"{where}.channel_density")
 
 
 def _check_shown(shown: dict, where: str):

@@ -76,7 +76,7 @@ def _head(run: Mapping, title: str) -> str:
 
 def _verdict(run: Mapping) -> str:
     if "mismatches" not in run:
-        style, text = "unknown", "Not compared with the golden model: `penstock compare` does that."
+        style, text = "unknown", "Not compared with the golden model; penstock compare does that."
     elif run["mismatches"]:
         style = "bad"
         text = f"DIFFERS: {run['mismatches']:,} mismatches in {run['compared']:,} values compared"
@@ -95,7 +95,7 @@ def _differing(run: Mapping, tensor: Mapping) -> int:
 def _key_figures(run: Mapping) -> list[tuple[str, str, str]]:
     """(name, value, note) of the figures that matter; those that are absent are left out."""
     figures = []
-    if "speedup" in run:
+    if len(ways(run)) == 2:
         cycles = f"{run['cycles_dense']:,.1f} &rarr; {run['cycles_gated']:,.1f} cycles per image"
         figures.append(("Speed-up", f"{run['speedup']:.3f}&times;", cycles))
     else:
@@ -104,7 +104,7 @@ def _key_figures(run: Mapping) -> list[tuple[str, str, str]]:
     if "cycles_gated" in run:
         macs = f"{run['macs_dense']:,} &rarr; {run['macs_executed']:,.0f} MACs per image"
         figures.append(("MAC reduction", f"{run['mac_reduction']:.3f}&times;", macs))
-    if "efficiency" in run:
+    if len(ways(run)) == 2:
         low, high = run["efficiency_range"]
         note = f"speed-up / MAC reduction; single images {low:.3f} to {high:.3f}"
         figures.append(("Efficiency", f"{run['efficiency']:.3f}", note))
