@@ -23,7 +23,7 @@ SCOPE = "waves"
 _FLAGS = {"bit": 0x28, "hexadecimal": 0x22, "decimal": 0x24, "text": 0x820}
 """How a signal is shown, as GTKWave's save files number it."""
 _GROUP_BEGINS, _GROUP_ENDS = 0x800200, 0x1000200
-_ZOOM = 13  # 2 ** 13 ps to a pixel, about one clock cycle
+_ZOOM = 20  # 2 ** 20 ps to 200 pixels, half a clock cycle to each
 
 
 def wave_kind(path: Path) -> str:
@@ -181,7 +181,7 @@ def _axi(design: Accelerator) -> dict[str, list[Shown]]:
 
 def save_file(groups: Mapping[str, list[Shown]], dump: str) -> str:
     """GTKWave's save file: the groups, open, of the waves in file ``dump``."""
-    lines = [f'[dumpfile] "{dump}"', "[size] 1600 1000", "[sst_expanded] 0", f"*-{_ZOOM} 0"]
+    lines = [f'[dumpfile] "{dump}"', "[size] 1600 1000", "[sst_expanded] 0", f"*-{_ZOOM} -1"]
     for group, shown in groups.items():
         lines += [f"@{_GROUP_BEGINS:x}", f"-{group}"]
         for each in shown:
