@@ -90,11 +90,14 @@ class Control(wiring.Component):
                 "gating": Out(1),
             }
         )
+        self.values = {
+            register.name: Signal(32, name=register.name.lower()) for register in REGISTERS
+        }
+        self.status = Signal(status_layout())
 
     def elaborate(self, platform):
         m = Module()
-        values = {register.name: Signal(32, name=register.name.lower()) for register in REGISTERS}
-        status = Signal(status_layout())
+        values, status = self.values, self.status
         m.d.comb += values["STATUS"].eq(status)
         m.d.comb += self.interrupt.eq(status.done)
         m.d.comb += self.halt.eq(status.state == State.DRAINING)

@@ -76,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_verilog(commands)
     _add_simulate(commands)
     _add_compare(commands)
+    _add_report(commands)
     _add_bench(commands)
     _add_results(commands)
     _add_demo(commands)
@@ -195,9 +196,17 @@ def _add_run_options(parser: argparse.ArgumentParser):
     parser.add_argument("--images", type=int, metavar="N", help="default: 8 digits, or all of FILE")
     parser.add_argument("--input", metavar="FILE.npy", help="images (N, C, H, W), uint8 or int8")
     parser.add_argument("--gating", choices=("on", "off"))
-    parser.add_argument("--wave", metavar="FILE", help="write every signal's waves as VCD")
+    parser.add_argument("--wave", metavar="FILE", help="every signal's waves, .vcd or .fst")
     _add_seed(parser, "the choice of digits")
     _add_json(parser)
+
+
+def _add_report(commands):
+    parser = _command(commands, "report", _report, "draw the figures of a run as one HTML page")
+    parser.add_argument(
+        "run", metavar="RUN.json", help="of the --json of `penstock simulate` or `compare`"
+    )
+    parser.add_argument("-o", "--output", metavar="FILE.html", required=True)
 
 
 def _add_bench(commands):
@@ -357,12 +366,20 @@ def _run(options, ways: list[bool]) -> tuple[Program, np.ndarray, dict[bool, Run
         config = dataclasses.replace(program.config, axi_bits=options.axi_bits)
         program = dataclasses.replace(program, config=config)
     images = choose_images(program.network, options.input, options.images, options.seed)
-    check_writable(options.json, options.wave)
-    from penstock.simulation import run_program
-
     wave = Path(options.wave) if options.wave else None
+    from penstock.simulation import run_program, save_path
+
+    check_writable(options.json, wave, wave and save_path(wave))
     runs = run_program(program, images, ways, seed=options.seed, wave=wave, core_alone=options.core)
     return program, images, runs
+
+
+def _report(options) -> None:
+    from penstock.record import load_run
+    from penstock.report_page import page
+
+    check_writable(options.output)
+    write_whole(options.output, page(load_run(options.run)).encode())
 
 
 def _stopped(program: Program, runs: dict[bool, Run]) -> bool:

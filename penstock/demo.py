@@ -26,15 +26,17 @@ from penstock.report import (
     densities,
     measure,
 )
+from penstock.report_page import page
 from penstock.simulation import build_simulator, run_program
 
 
 def run_demo(network: Network, config: Config, *, count: int, output: Path, seed: int = 0) -> dict:
     """Generate, compile, simulate and compare; print a report; write files into ``output``.
 
-    ``count`` held-out digits are drawn by the seed. Files: penstock.v, program.bin, report.json.
-    Returns what is in report.json. Raises PenstockError where the network does not fit, files
-    cannot be written; SimulationError where the core stops with an error.
+    ``count`` held-out digits are drawn by the seed. Files: penstock.v, program.bin, report.json,
+    and report.html, its page. Returns what is in report.json. Raises PenstockError where the
+    network does not fit, files cannot be written; SimulationError where the core stops with an
+    error.
     """
     images, labels = held_out_digits(count, seed)
     program = compile_network(network, config)
@@ -55,6 +57,7 @@ def run_demo(network: Network, config: Config, *, count: int, output: Path, seed
     figures = measure(program, images, runs) | comparison_figures(comparisons) | accuracy
     figures |= {"seed": seed, "build_cached": build.cached, "build_seconds": build.seconds}
     write_json(output / "report.json", figures)
+    write_whole(output / "report.html", page(figures).encode())
     _print(display.console(), program, comparisons, figures, output)
     return figures
 
@@ -94,4 +97,6 @@ def _print(console: Console, program, comparisons, figures: dict, output: Path):
     console.print(display.fact_table(subject, facts))
     console.print()
     display.show_verdict(console, program, comparisons, figures)
-    print(f"{output}: report.json, penstock.v, program.bin")
+    print(
+        f"{output / 'report.html'}: these figures drawn; also report.json, penstock.v, program.bin"
+    )

@@ -12,13 +12,12 @@ from rich.text import Text
 
 from penstock.compiler import LayerReport
 from penstock.program import Program
-from penstock.registers import ADDRESS, REGISTERS
+from penstock.registers import COUNTERS
 from penstock.report import DENSE, GATED, SUFFIX, first_difference
 
 if TYPE_CHECKING:  # cocotb and Amaranth are slow to import
     from penstock.sim.simulate import Comparison
 
-COUNTERS = tuple(register.name for register in REGISTERS if register.address >= ADDRESS["CYCLES"])
 _HEADINGS = {GATED: "gating on", DENSE: "gating off"}
 
 WIDTH = 110

@@ -94,4 +94,6 @@ REGISTERS = tuple(
     for index, (name, access, doc) in enumerate(_DESCRIPTIONS)
 )
 ADDRESS = {register.name: register.address for register in REGISTERS}
+COUNTERS = tuple(register.name for register in REGISTERS if register.address >= ADDRESS["CYCLES"])
+"""Names of the registers that count, cycles first."""
 IDENTITY = 0x504E5354

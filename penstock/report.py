@@ -16,6 +16,7 @@ from penstock.errors import SimulationError
 from penstock.gold import runner as gold
 from penstock.network import Classifier
 from penstock.program import Program
+from penstock.record import RUN_FORMAT, channel_densities, shown_images
 from penstock.registers import Code
 
 if TYPE_CHECKING:  # cocotb and Amaranth are slow to import
@@ -38,6 +39,7 @@ def measure(
     multipliers = program.config.multipliers
     macs = {GATED: float(golden.macs_executed.mean()), DENSE: float(golden.macs_dense)}
     figures = {
+        "format": RUN_FORMAT,
         "config": program.config.name,
         **design_figures(program.config, core_alone=core_alone),
         "network": program.network.name,
@@ -65,7 +67,14 @@ def measure(
         figures["efficiency_range"] = _range(speedups / reductions)
     figures["simulation_speed"] = _speed(runs)
     figures["layers"] = _layers(program, golden, runs)
+    figures["shown"] = shown_images(golden, _classes(runs))
     return figures
+
+
+def _classes(runs: Mapping[bool, Run]) -> np.ndarray | None:
+    """(N,) the hardware's answers, gating on where it ran; None without a classifier."""
+    logits = runs[GATED if GATED in runs else DENSE].logits
+    return None if logits is None else logits.argmax(axis=1)
 
 
 def design_figures(config: Config, *, core_alone: bool = False) -> dict:
@@ -102,6 +111,8 @@ def _layers(program: Program, golden: gold.Result, runs: Mapping[bool, Run]) -> 
             "macs_executed": float(sum(golden.layer_macs_executed[name].mean() for name in names)),
             "density": None if decisions is None else float(decisions.mean()),
         }
+        if decisions is not None:
+            entry["channel_density"] = channel_densities(decisions)
         for gating, run in runs.items():
             measured = run.layer_cycles[:, index]
             model = modelled[gating][:, index]

@@ -19,6 +19,7 @@ from penstock.hw.accelerator import Accelerator
 from penstock.hw.core import Core
 from penstock.hw.pipeline import delay
 from penstock.hw.requantizer import LATENCY as REQUANTIZER_LATENCY
+from penstock.sim.waves import SCOPE, Waves
 
 RECORDER = Path(__file__).with_name("recorder.sv")
 
@@ -27,10 +28,12 @@ class Harness(wiring.Component):
     """A design's ports, and ``mark``: a change of it is recorded, to tell apart runs in one file.
 
     The recorder looks at signals inside the core, so that the design itself needs no port for it.
+    ``waves`` adds the signals of penstock.sim.waves.
     """
 
-    def __init__(self, design: Core | Accelerator):
+    def __init__(self, design: Core | Accelerator, *, waves: bool = False):
         self.design = design
+        self.waves = waves
         self.core = design if isinstance(design, Core) else design.core
         super().__init__(dict(design.signature.members.items()) | {"mark": In(16)})
 
@@ -42,6 +45,8 @@ class Harness(wiring.Component):
             m.d.comb += [domain.clk.eq(self.aclk), domain.rst.eq(~self.aresetn)]
         self._connect(m)
         self._record(m)
+        if self.waves:
+            m.submodules[SCOPE] = Waves(self.design)
         return m
 
     def _connect(self, m: Module):

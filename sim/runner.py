@@ -43,7 +43,12 @@ PARAMETERS = "PENSTOCK_PARAMETERS"
 _VERILATOR = Path(verilator.__file__).parent / "bin" / "verilator"
 _MAIN = Path(cocotb_tools.config.share_dir) / "lib" / "verilator" / "verilator.cpp"
 _OPTIONS = ("-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-assert", "-Wno-fatal")
-_WAVES = ("--trace-vcd", "--trace-structs")
+_WAVES = {
+    "vcd": ("--trace-vcd", "--trace-structs"),
+    "fst": ("--trace-fst", "--trace-structs", "-CFLAGS", "-I.."),
+}
+_FST_HEADERS = Path(__file__).parent / "fst"  # what Verilator's FST writer needs of lz4 and zlib
+_FST_LIBRARIES = "LDLIBS=$(VM_USER_LDLIBS) $(CFG_LDLIBS_THREADS)"  # without lz4 and zlib
 _MAKE = (
     "OPT_FAST=-O2",
     "OPT_SLOW=-O0",  # runs once, at the start
@@ -62,7 +67,7 @@ class Build:
     """A simulator that is ready to run."""
 
     path: Path  # folder with the executable `top`, the Verilog and the build's log
-    waves: bool
+    waves: str | None  # kind of file that it records every signal into: "vcd" or "fst"
     cached: bool  # found, not built
     seconds: float  # wall time of build_component
 
@@ -76,20 +81,22 @@ def build_component(
     component: wiring.Component,
     *,
     sources: Sequence[Path] = (),
-    waves: bool = False,
+    waves: str | None = None,
     jobs: int = 2,
 ) -> Build:
     """Build the simulator of a component, or find it from an earlier time.
 
-    sources: Verilog and SystemVerilog files of what the component instantiates. waves: can record
-    every signal into a VCD file; slower. jobs: compilers at once. Ports alone are visible to
-    cocotb, which keeps the simulation fast. Safe against other processes that build the same.
-    Raises SimulationError.
+    sources: Verilog and SystemVerilog files of what the component instantiates. waves: "vcd" or
+    "fst", to record every signal into such a file; slower. jobs: compilers at once. Ports alone are
+    visible to cocotb, which keeps the simulation fast. Safe against other processes that build the
+    same. Raises SimulationError.
     """
     started = time.monotonic()
     files = {f"{TOP}.v": to_verilog(component, TOP)}
     files |= {Path(source).name: Path(source).read_text() for source in sources}
     files["ports.vlt"] = _visible(component, files[f"{TOP}.v"])
+    if waves == "fst":
+        files |= {path.name: path.read_text() for path in sorted(_FST_HEADERS.glob("*.h"))}
     key = _digest(files, waves)
     path = build_root() / key
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -106,7 +113,7 @@ def build_recipe(
     make: Callable[[], wiring.Component],
     *,
     sources: Sequence[Path] = (),
-    waves: bool = False,
+    waves: str | None = None,
 ) -> Build:
     """As `build_component`, but a build of the same recipe is found without generating Verilog.
 
@@ -149,13 +156,13 @@ def _versions() -> list[str]:
     return [importlib.metadata.version(package) for package in packages]
 
 
-def _digest(files: dict[str, str], waves: bool) -> str:
-    parts = [sorted(files.items()), _OPTIONS, _MAKE, waves, _versions()]
+def _digest(files: dict[str, str], waves: str | None) -> str:
+    parts = [sorted(files.items()), _OPTIONS, _MAKE, waves or False, _versions()]
     parts += [str(cocotb_tools.config.libs_dir)]  # linked in as a run path
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
-def _build(path: Path, files: dict[str, str], waves: bool, jobs: int):
+def _build(path: Path, files: dict[str, str], waves: str | None, jobs: int):
     """Build in a folder of its own and move it to ``path``, so that ``path`` is whole or absent."""
     shutil.rmtree(path, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix="building-") as folder:
@@ -168,22 +175,25 @@ def _build(path: Path, files: dict[str, str], waves: bool, jobs: int):
         runtime = path.parent / f"runtime-{_digest({}, waves)}"
         _reuse_runtime(runtime, work / "objects")
         make = ["make", f"-j{jobs}", "-C", "objects", "-f", "Vtop.mk", *_MAKE]
-        _execute([*make, f"VM_TRACE={int(waves)}"], work, log)
+        make.append(f"VM_TRACE={int(waves is not None)}")
+        if waves == "fst":
+            make.append(_FST_LIBRARIES)
+        _execute(make, work, log)
         _save_runtime(runtime, work / "objects")
         shutil.move(work / "objects" / TOP, work / TOP)
         shutil.rmtree(work / "objects")
         work.rename(path)
 
 
-def _verilate_command(files: dict[str, str], waves: bool) -> list[str]:
+def _verilate_command(files: dict[str, str], waves: str | None) -> list[str]:
     libs = cocotb_tools.config.libs_dir
     return [
         *(str(_VERILATOR), "--cc", "--exe", "--vpi", "--timescale", "1ns/1ps"),
         *("--top-module", TOP, "--prefix", "Vtop", "-o", TOP, "-Mdir", "objects"),
         *("-LDFLAGS", f"-Wl,-rpath,{libs} -L{libs} -lcocotbvpi_verilator"),
         *_OPTIONS,
-        *(_WAVES if waves else ()),
-        *(str(_MAIN), *files),
+        *(_WAVES[waves] if waves else ()),
+        *(str(_MAIN), *(name for name in files if not name.endswith(".h"))),
     ]
 
 
@@ -236,8 +246,8 @@ def run(
 
     parameters: anything JSON takes; the bench gets them from `bench_parameters`. folder: where the
     bench runs and leaves its files, with ``run.log``; without it a temporary folder, deleted after
-    a success. A build with waves writes ``dump.vcd`` there. Raises SimulationError with the end of
-    the log and the line that replays the run.
+    a success. A build with waves writes ``dump.vcd`` or ``dump.fst`` there. Raises SimulationError
+    with the end of the log and the line that replays the run.
     """
     work = _work_folder(module, folder)
     files = {"module": module, "tests": tests, "seed": seed, "plusargs": list(plusargs)}
@@ -283,7 +293,7 @@ def _simulate(build, module, work: Path, tests: int, seed: int, plusargs) -> str
             log_file=work / "run.log",
             seed=seed,
             plusargs=plusargs,
-            waves=build.waves,
+            waves=build.waves is not None,
             extra_env={PARAMETERS: str(work / "parameters.json")},
         )
     try:

@@ -23,6 +23,7 @@ from penstock.registers import ALIGNMENT, Code
 from penstock.sim.harness import RECORDER, Harness
 from penstock.sim.records import Observed, observe, read_records, records_of_mark
 from penstock.sim.runner import Build, build_recipe, run, run_folder, source_digest
+from penstock.sim.waves import wave_kind
 
 ACCELERATOR_BENCH = "penstock.sim.tb_accelerator"
 CORE_BENCH = "penstock.sim.tb_core"
@@ -84,20 +85,27 @@ class Comparison:
     first: tuple[int, int, int, int, int, int] | None = None
 
 
-def build_accelerator(cfg: Config, *, waves: bool = False) -> Build:
-    """The simulator of a configuration's accelerator, the core behind AXI, with its recorder."""
+def build_accelerator(cfg: Config, *, waves: str | None = None) -> Build:
+    """The simulator of a configuration's accelerator, the core behind AXI, with its recorder.
+
+    ``waves``: see penstock.sim.runner.build_component.
+    """
     return _build("accelerator", lambda: Accelerator(cfg), cfg, waves)
 
 
-def build_core(cfg: Config, *, waves: bool = False) -> Build:
-    """The simulator of a configuration's core alone with its recorder."""
+def build_core(cfg: Config, *, waves: str | None = None) -> Build:
+    """The simulator of a configuration's core alone with its recorder; as `build_accelerator`."""
     return _build("core", lambda: Core(cfg), cfg, waves)
 
 
-def _build(name: str, make: Callable[[], Core | Accelerator], cfg: Config, waves: bool) -> Build:
+def _build(
+    name: str, make: Callable[[], Core | Accelerator], cfg: Config, waves: str | None
+) -> Build:
     sources = source_digest(penstock, penstock.hw, penstock.sim)
     recipe = f"{name} {dataclasses.asdict(cfg)} {sources}"
-    return build_recipe(recipe, lambda: Harness(make()), sources=[RECORDER], waves=waves)
+    return build_recipe(
+        recipe, lambda: Harness(make(), waves=waves is not None), sources=[RECORDER], waves=waves
+    )
 
 
 def simulate(
@@ -129,16 +137,17 @@ def simulate_many(
 ) -> list[Run]:
     """Run jobs of one configuration one after the other, in one simulation without a reset.
 
-    ``waves`` names a VCD file to write. ``build``: that of `build_accelerator`, or of `build_core`
-    with ``core_alone``, where the caller has it already. ``bench``: another one than the design's
-    own, which takes the same parameters and leaves the same files (penstock.sim.jobs).
+    ``waves`` names a VCD or FST file to write. ``build``: that of `build_accelerator`, or of
+    `build_core` with ``core_alone``, where the caller has it already. ``bench``: another one
+    than the design's own, which takes the same parameters and leaves the same files
+    (penstock.sim.jobs).
     """
     cfg = jobs[0].program.config
     for job in jobs:
         _check(job, cfg)
     if build is None:
         make = build_core if core_alone else build_accelerator
-        build = make(cfg, waves=waves is not None)
+        build = make(cfg, waves=waves and wave_kind(waves))
     folder = run_folder("run")
     jobs_json = [write_job(job, index, folder) for index, job in enumerate(jobs)]
     run(
@@ -157,7 +166,7 @@ def simulate_many(
         for index, (job, result) in enumerate(zip(jobs, results, strict=True))
     ]
     if waves is not None:
-        shutil.move(folder / "dump.vcd", waves)
+        shutil.move(folder / f"dump.{build.waves}", waves)
     shutil.rmtree(folder)
     return outcomes
 

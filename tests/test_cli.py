@@ -22,8 +22,10 @@ from penstock.hw import integration
 from penstock.images import held_out_digits
 from penstock.network import INPUT, Classifier, Convolution, Network, Pool, Shape, load_network
 from penstock.program import WORD_BYTES, load_program, save_program
+from penstock.record import load_run
 from penstock.registers import Code
 from penstock.report import failures
+from penstock.report_page import page
 from penstock.sim.simulate import Run, build_accelerator
 
 TINY = preset("tiny")
@@ -380,10 +382,10 @@ def test_waves_appear_whole(folder, monkeypatch):
     failing = True
     with pytest.raises(SimulationError):
         simulation.run_program(program, images, [True], wave=wave)
-    assert not list(folder.glob("run.vcd*"))
+    assert not list(folder.glob("run.*"))
     failing = False
     assert simulation.run_program(program, images, [True], wave=wave) == {True: "run"}
-    assert [path.name for path in folder.glob("run.vcd*")] == ["run.vcd"]
+    assert {path.name for path in folder.glob("run.*")} == {"run.vcd", "run.gtkw"}
 
 
 def test_demo_on_a_small_network(folder, network, monkeypatch, capsys):
@@ -392,7 +394,7 @@ def test_demo_on_a_small_network(folder, network, monkeypatch, capsys):
     code = cli.main(["demo", "--images", "2", "--config", "tiny", "--output", str(output)])
     assert code == 0
     assert {path.name for path in output.iterdir()} == {
-        *("report.json", "penstock.v", "program.bin")
+        *("report.html", "report.json", "penstock.v", "program.bin")
     }
     figures = json.loads((output / "report.json").read_text())
     assert set(figures) >= FIELDS
@@ -404,6 +406,8 @@ def test_demo_on_a_small_network(folder, network, monkeypatch, capsys):
     assert f"{figures['efficiency']:.3f} (speed-up / MAC reduction)" in printed
     assert "small on tiny, AXI of 64 bits, 2 held-out images" in printed
     assert "0 mismatches" in printed
+    assert f"{output / 'report.html'}: these figures drawn" in "".join(printed.splitlines())
+    assert (output / "report.html").read_text() == page(load_run(output / "report.json"))
     assert "module penstock(" in (output / "penstock.v").read_text()
 
 

@@ -161,7 +161,8 @@ def test_missing_test_is_an_error(bench):
         run(build, "tb_increment", {"expected": 42}, tests=2, folder=bench)
 
 
-def test_waves_are_recorded(bench):
-    build = build_component(Increment(1), waves=True)
+@pytest.mark.parametrize("kind,begin", [("vcd", b"$version"), ("fst", bytes(7) + b"\1\x49")])
+def test_waves_are_recorded(bench, kind, begin):
+    build = build_component(Increment(1), waves=kind)
     run(build, "tb_increment", {"expected": 42}, tests=1, folder=bench)
-    assert "$enddefinitions" in (bench / "dump.vcd").read_text()
+    assert (bench / f"dump.{kind}").read_bytes().startswith(begin)
