@@ -1,7 +1,7 @@
 """A float network before quantization: what every source of a network is brought to; NumPy only."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -122,6 +122,23 @@ def _shape(layer: FloatLayer, source: Shape) -> Shape:
         width=output_size(source.width, window[1], layer.stride, left, right),
         signed=signed,
     )
+
+
+def positive_gains(network: FloatNetwork) -> FloatNetwork:
+    """The same network with gains of 0 or more: the sign of a negative one goes to its weights.
+
+    As where an exporter has folded batch norms into the weights, so that both give the same ones.
+    Gated convolutions stay as they are, their thresholds judge sums of the weights as they are.
+    """
+
+    def positive(layer: FloatLayer) -> FloatLayer:
+        if not isinstance(layer, FloatConvolution) or layer.gate or layer.units is not None:
+            return layer
+        sign = np.where(layer.gain < 0, -1.0, 1.0)
+        weights = layer.weights * sign[:, None, None, None]
+        return replace(layer, weights=weights, gain=layer.gain * sign)
+
+    return replace(network, layers=tuple(positive(layer) for layer in network.layers))
 
 
 def compute(network: FloatNetwork, images: np.ndarray) -> dict[str, np.ndarray]:

@@ -15,6 +15,7 @@ from penstock.gold.float_network import (
     FloatGate,
     FloatNetwork,
     largest_values,
+    positive_gains,
 )
 from penstock.gold.models import GatedNetwork
 from penstock.gold.operators import Graph, Operator, refuse_operator
@@ -42,6 +43,7 @@ def import_module(
     """
     check_calibration(images)
     network = float_network(model, images.shape[1:], name=name, input_scale=input_scale)
+    network = positive_gains(network)
     return quantize(network, largest_values(network, images))
 
 
@@ -345,17 +347,16 @@ def _global_average(converter: _Converter, node, arguments):
 
 def _flatten(converter: _Converter, node, arguments):
     before, after = (each.meta["val"].shape for each in (arguments["self"], node))
-    return ("same" if before == after else "flatten"), {}
+    if before == after:
+        return "same", {}
+    return "flatten", {"shape": tuple(after)}
 
 
 def _slice(converter: _Converter, node, arguments):
-    stop = arguments["end"]
-    return "slice", {
-        "axis": arguments["dim"] % arguments["self"].meta["val"].dim(),
-        "start": arguments["start"] or 0,
-        "stop": stop,
-        "step": arguments["step"],
-    }
+    source = arguments["self"].meta["val"]
+    axis = arguments["dim"] % source.dim()
+    stop = source.shape[axis] if arguments["end"] is None else arguments["end"]
+    return "slice", {"ranges": {axis: (arguments["start"] or 0, stop, arguments["step"])}}
 
 
 def _pad(converter: _Converter, node, arguments):

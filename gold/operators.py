@@ -18,10 +18,11 @@ class Operator:
     - batch_norm: weight, bias, mean, variance (C,) float64; epsilon
     - bias: values (C,) float64 that are added
     - scale: factor, a number that everything is multiplied with
-    - relu, add, flatten, same (the tensor as it is)
+    - relu, add, same (the tensor as it is)
+    - flatten: shape of what comes out
     - pool: pooling "average" or "max"; window (None: the whole map), stride, padding as above;
       counts_padding, of an average; ceil, whether a last partial window counts
-    - slice: axis, start, stop (None: to the end), step
+    - slice: ranges, (start, stop, step) by axis; stop may lie behind the end
     - pad: before and after, pixels of each of the four axes; value
     - quantize: format, a Format
     """
@@ -65,8 +66,7 @@ _INSTEAD = (
     (("cat.", "concat"), "the hardware's only joining of maps is addition"),
     (
         ("sub.",),
-        "an offset of the image would need padding other than 0: train without a mean, or with "
-         "batch norm behind the first convolution in its place",
+        "of an image with an offset, padding would not be 0: train without a mean",
     ),
 )
 """Parts of operators' names, and what is needed in their place."""

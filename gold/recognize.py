@@ -421,34 +421,36 @@ class _Recognizer:
 
     # Views
 
-    def _flatten(self, operator: Operator) -> _Map | _Open:
+    def _flatten(self, operator: Operator, *, shape: tuple[int, ...]) -> _Map | _Open:
         value = self._same(operator)
-        if value.shape[1:] != (1, 1):
+        if value.shape[1:] != (1, 1) or shape[1:2] != value.shape[:1]:
             _refuse(
                 operator.name,
-                "only 1x1 maps can be flattened, as global average pooling gives them",
-                "x".join(map(str, value.shape)),
+                "only 1x1 maps can be flattened, as global average pooling gives them, and only "
+                "to their channels",
+                f"{'x'.join(map(str, value.shape))} to {shape}",
             )
         return value
 
     def _slice(
-        self, operator: Operator, *, axis: int, start: int, stop: int | None, step: int
+        self, operator: Operator, *, ranges: dict[int, tuple[int, int, int]]
     ) -> _Map | _Open:
-        value = self._same(operator)
-        size = (0, *value.shape)[axis]
-        ends = stop is None or stop >= size or axis == 0
-        if start == 0 and ends and step == 1:
-            return value
-        if axis not in (2, 3) or start != 0 or not ends or step < 1:
-            _refuse(
-                operator.name,
-                "a slice must take every n-th row or column, from the first to the end",
-                f"axis {axis}, {start}:{stop}:{step}",
-            )
+        sizes = (0, *self._same(operator).shape)
+        steps = [1, 1]
+        for axis, (start, stop, step) in ranges.items():
+            whole = start == 0 and stop >= sizes[axis]
+            if not whole or step < 1 or (axis < 2 and step > 1):
+                _refuse(
+                    operator.name,
+                    "a slice must take every n-th row or column, from the first to the end",
+                    f"{start}:{stop}:{step} of axis {axis}",
+                )
+            if axis >= 2:
+                steps[axis - 2] = step
+        if steps == [1, 1]:
+            return self._same(operator)
         view = self._stored(operator.inputs[0])
-        steps = list(view.steps)
-        steps[axis - 2] *= step
-        return dataclasses.replace(view, steps=tuple(steps))
+        return dataclasses.replace(view, steps=tuple(np.multiply(view.steps, steps).tolist()))
 
     def _pad(
         self,
