@@ -274,8 +274,9 @@ class _Converter:
     def name(self, node, kind: str = "") -> str:
         """A layer's name: the module that the exporter names, else the node, else its output."""
         weight = node.input[1] if len(node.input) > 1 else ""
-        if kind in ("convolution", "linear", "") and weight.endswith(".weight"):
-            return weight.removesuffix(".weight")
+        module = weight.rpartition(".weight")[0]
+        if module and kind in ("convolution", "linear", ""):
+            return module
         if not node.name.startswith("/"):
             return node.name or node.output[0]
         parts: list[str] = []
