@@ -17,7 +17,6 @@ from penstock.network import Network, Shape
 
 QUANT_DOMAINS = ("qonnx.custom_op.general", "finn.custom_op.general", "onnx.brevitas")
 """Domains of the operator Quant of QONNX models."""
-FLOATS = ("float", "double", "float16")
 
 
 def import_onnx(
@@ -189,14 +188,14 @@ class _Converter:
             self.constants[node.output[0]] = _Constant(shape[first:last])
             return True
         constant = all(name in self.constants for name in filter(None, node.input))
-        if not constant or node.op_type in _QUANTIZED:
+        if not constant or node.op_type in _KEPT:
             return False
         for name, value in zip(node.output, self._evaluate(node), strict=True):
             self.constants[name] = _Constant(np.asarray(value))
         return True
 
     def _convert(self, node):
-        known = node.domain in ("", "ai.onnx") or node.op_type in _QUANTIZED
+        known = node.domain in ("", "ai.onnx", *QUANT_DOMAINS)
         convert = _CONVERT.get(node.op_type) if known else None
         if convert is None:
             refuse_operator(self.name(node), node.op_type)
@@ -546,7 +545,8 @@ def _quant(converter: _Converter, node):
     return None
 
 
-_QUANTIZED = ("QuantizeLinear", "DequantizeLinear", "Quant", "IntQuant")
+_KEPT = ("DequantizeLinear", "Quant", "IntQuant")
+"""Operators that give constants their integers and scale, which a number would lose."""
 _CONVERT: dict[str, Callable] = {
     "Conv": _convolution,
     "Gemm": _gemm,

@@ -403,7 +403,9 @@ class _Recognizer:
         else:
             sides = window
         if any(padding) and pooling == "average" and not counts_padding:
-            _refuse(operator.name, "an average must count its padding (count_include_pad)", "not")
+            _refuse(
+                operator.name, "an average must count its padding", "have count_include_pad = 0"
+            )
         if ceil and window is not None:
             _refuse(operator.name, "windows must lie within the padded map", "ceil_mode")
         shape = _output_shape(operator.name, source, source.shape[0], sides, stride, padding)

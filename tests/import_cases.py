@@ -168,7 +168,7 @@ def made(make, seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
     model = make()
     for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
+        if isinstance(module, nn.BatchNorm2d) and module.track_running_stats:
             module.running_mean.normal_(0, 0.2)
             module.running_var.uniform_(0.3, 2)
             if module.affine:
