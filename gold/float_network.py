@@ -1,6 +1,5 @@
 """A float network before quantization: what every source of a network is brought to; NumPy only."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -8,8 +7,7 @@ import numpy as np
 from penstock.gold.convolution import base_mask
 from penstock.network import INPUT, Shape, output_size
 
-CHUNK = 64
-"""Images that are computed at once."""
+_CHUNK = 2**22  # unfolded inputs of a convolution that are held at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,20 +150,27 @@ def compute(network: FloatNetwork, images: np.ndarray) -> dict[str, np.ndarray]:
     return tensors
 
 
-def largest_values(
-    network: FloatNetwork, images: np.ndarray, progress: Callable[[int], None] = lambda count: None
-) -> dict[str, float]:
-    """The largest absolute value of every tensor, by name, over images (N, C, H, W) of integers.
-
-    ``progress`` is called with the number of images of every part that is done.
-    """
+def largest_values(network: FloatNetwork, images: np.ndarray) -> dict[str, float]:
+    """The largest absolute value of every tensor, by name, over images (N, C, H, W) of integers."""
     largest: dict[str, float] = {}
-    for first in range(0, len(images), CHUNK):
-        part = images[first : first + CHUNK]
-        for name, tensor in compute(network, part).items():
+    chunk = max(1, _CHUNK // _unfolded(network))
+    for first in range(0, len(images), chunk):
+        for name, tensor in compute(network, images[first : first + chunk]).items():
             largest[name] = max(largest.get(name, 0.0), float(np.abs(tensor).max()))
-        progress(len(part))
     return largest
+
+
+def _unfolded(network: FloatNetwork) -> int:
+    """Values of the largest unfolded input of a convolution, one image."""
+    shapes = network.shapes()
+    return max(
+        (
+            layer.weights[0].size * shapes[layer.name].height * shapes[layer.name].width
+            for layer in network.layers
+            if isinstance(layer, FloatConvolution)
+        ),
+        default=1,
+    )
 
 
 def _windows(x, window, stride, padding, fill=0.0) -> np.ndarray:

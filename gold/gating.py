@@ -48,6 +48,8 @@ def gate(
 
 def _obstacle(module: nn.Module | None, groups: int) -> str | None:
     """The rule that keeps a module from being gated, and what came; None where it can be."""
+    if module is None:
+        return "must be a Conv2d to be gated, there is none of that name"
     if type(module) is not nn.Conv2d:
         return f"must be a Conv2d to be gated, not {type(module).__name__}"
     for rule, came, allowed in (

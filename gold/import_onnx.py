@@ -121,18 +121,25 @@ class _Converter:
 
     def __init__(self, model):
         self.onnx = _onnx()
+        self.model = model
         self.graph = model.graph
         self.constants = {
             each.name: _Constant(self._array(each)) for each in self.graph.initializer
         }
         self.inputs = [each for each in self.graph.input if each.name not in self.constants]
-        self._infer_shapes(model)
+        self._infer_shapes()
         self.operators: list[Operator] = []
 
-    def _infer_shapes(self, model):
-        self.model = self.onnx.shape_inference.infer_shapes(model, data_prop=True)
-        self.graph = self.model.graph
-        values = (*self.graph.value_info, *self.graph.input, *self.graph.output)
+    def _infer_shapes(self):
+        """Find the shapes of all tensors; ONNX's inference does not know Quant, which keeps one."""
+        model = self.onnx.ModelProto()
+        model.CopyFrom(self.model)
+        for node in model.graph.node:
+            if node.domain in QUANT_DOMAINS:
+                node.op_type, node.domain = "Identity", ""
+                del node.input[1:], node.attribute[:]
+        graph = self.onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+        values = (*graph.value_info, *graph.input, *graph.output)
         self.shapes = {each.name: _shape(each) for each in values}
 
     def run(self) -> Graph:
@@ -143,7 +150,7 @@ class _Converter:
             )
         self.image_shape()
         while self._simplify():
-            self._infer_shapes(self.model)
+            self._infer_shapes()
         for node in self.graph.node:
             self._convert(node)
         return Graph(

@@ -96,14 +96,12 @@ def float_network(
 
 def _graph(model: nn.Module, shape: tuple[int, int, int]) -> Graph:
     """The operators of a module, gated convolutions as dense ones that have a gate."""
-    gates = {
-        name: _gate(module)
-        for name, module in model.named_modules()
-        if isinstance(module, ChannelGatedConv2d) and module.groups > 1
-    }
+    gates = {}
     dense = copy.deepcopy(model).cpu().float().eval()
-    for name in gates:
-        dense.get_submodule(name).groups = 1
+    for name, module in dense.named_modules():
+        if isinstance(module, ChannelGatedConv2d) and module.groups > 1:
+            gates[f"{name}.weight".removeprefix(".")] = _gate(module)
+            module.groups = 1
     try:
         program = torch.export.export(dense, (torch.zeros(2, *shape),), strict=False)
     except Exception as error:  # whatever the user's code raises
@@ -146,6 +144,7 @@ class _Converter:
         self.inputs = signature.user_inputs
         self.outputs = signature.user_outputs
         self.operators: list[Operator] = []
+        self.gated: set[str | None] = set()  # weights of convolutions
 
     @torch.no_grad()
     def run(self) -> Graph:
@@ -157,6 +156,8 @@ class _Converter:
         for node in self.nodes:
             if node.op == "call_function":
                 self._call(node)
+        for parameter in self.gates.keys() - self.gated:
+            raise PenstockError(f"weights {parameter}: a gated convolution must be run, and is not")
         return Graph(operators=tuple(self.operators), input=self.inputs[0], output=self.outputs[0])
 
     def _call(self, node: torch.fx.Node):
@@ -177,21 +178,29 @@ class _Converter:
         self.operators.append(
             Operator(
                 kind=kind,
-                name=self._name(node, kind),
+                name=self.name(node, kind),
                 inputs=tuple(inputs),
                 output=node.name,
                 fields=fields,
             )
         )
 
-    def _name(self, node: torch.fx.Node, kind: str) -> str:
+    def name(self, node: torch.fx.Node, kind: str) -> str:
+        """A layer's name: the module whose weights it has, or its place."""
         if kind in ("convolution", "linear"):
             parameter = self.parameters.get(node.args[1].name, "")
             if parameter.endswith(".weight"):
                 return parameter.removesuffix(".weight")
         return _place(node, kind)
 
-    def _constant(self, node: torch.fx.Node | None, name: str, what: str) -> np.ndarray | None:
+    def gate(self, weights: torch.fx.Node) -> FloatGate | None:
+        """The gate of a convolution with these weights."""
+        parameter = self.parameters.get(weights.name)
+        self.gated.add(parameter)
+        return self.gates.get(parameter)
+
+    def constant(self, node: torch.fx.Node | None, name: str, what: str) -> np.ndarray | None:
+        """An argument of layer ``name`` that must be constant, as float64; None where it is."""
         if node is None:
             return None
         if node.name not in self.constants:
@@ -200,7 +209,7 @@ class _Converter:
 
 
 def _place(node: torch.fx.Node, kind: str | None = None) -> str:
-    """Where a node is in the module: the path of its submodule, the operator where that has more"""
+    """Where a node is: the path of its submodule, and what it does where that has more nodes."""
     stack = list((node.meta.get("nn_module_stack") or {}).values())
     path, module = stack[-1] if stack else ("", "")
     alone = path and str(module).startswith("torch.nn.modules")
@@ -225,8 +234,8 @@ def _sides(value) -> tuple[int, int, int, int]:
 
 
 def _convolution(converter: _Converter, node, arguments):
-    name = converter._name(node, "convolution")
-    weights = converter._constant(arguments["weight"], name, "weights")
+    name = converter.name(node, "convolution")
+    weights = converter.constant(arguments["weight"], name, "weights")
     dilation, padding = _pair(arguments["dilation"]), arguments["padding"]
     if isinstance(padding, str):
         padding = _named_padding(padding, weights.shape[2:], dilation)
@@ -234,12 +243,12 @@ def _convolution(converter: _Converter, node, arguments):
         padding = _sides(padding)
     return "convolution", {
         "weights": weights,
-        "bias": converter._constant(arguments["bias"], name, "biases"),
+        "bias": converter.constant(arguments["bias"], name, "biases"),
         "stride": _pair(arguments["stride"]),
         "padding": padding,
         "dilation": dilation,
         "groups": arguments["groups"],
-        "gate": converter.gates.get(name),
+        "gate": converter.gate(node.args[1]),
     }
 
 
@@ -253,24 +262,24 @@ def _named_padding(padding: str, kernel, dilation) -> tuple[int, int, int, int]:
 
 
 def _linear(converter: _Converter, node, arguments):
-    name = converter._name(node, "linear")
+    name = converter.name(node, "linear")
     return "linear", {
-        "weights": converter._constant(arguments["weight"], name, "weights"),
-        "bias": converter._constant(arguments["bias"], name, "biases"),
+        "weights": converter.constant(arguments["weight"], name, "weights"),
+        "bias": converter.constant(arguments["bias"], name, "biases"),
     }
 
 
 def _batch_norm(converter: _Converter, node, arguments):
-    mean = converter._constant(arguments["running_mean"], _place(node), "statistics")
+    mean = converter.constant(arguments["running_mean"], _place(node), "statistics")
     if mean is None or arguments.get("training"):
         raise PenstockError(f"layer {_place(node)}: batch norm must keep running statistics")
-    weight = converter._constant(arguments["weight"], _place(node), "weights")
-    bias = converter._constant(arguments["bias"], _place(node), "biases")
+    weight = converter.constant(arguments["weight"], _place(node), "weights")
+    bias = converter.constant(arguments["bias"], _place(node), "biases")
     return "batch_norm", {
         "weight": np.ones_like(mean) if weight is None else weight,
         "bias": np.zeros_like(mean) if bias is None else bias,
         "mean": mean,
-        "variance": converter._constant(arguments["running_var"], _place(node), "statistics"),
+        "variance": converter.constant(arguments["running_var"], _place(node), "statistics"),
         "epsilon": arguments["eps"],
     }
 

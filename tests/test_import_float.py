@@ -13,6 +13,7 @@ from penstock.gold.float_network import compute  # noqa: E402
 from penstock.gold.import_onnx import import_onnx, read_onnx  # noqa: E402
 from penstock.gold.import_torch import float_network, import_module  # noqa: E402
 from penstock.gold.runner import run  # noqa: E402
+from penstock.gold.torch_layers import ChannelGatedConv2d  # noqa: E402
 from penstock.network import Classifier, Convolution, Pool  # noqa: E402
 from penstock.registers import Code  # noqa: E402
 from penstock.sim.simulate import Job, compare, simulate_many  # noqa: E402
@@ -60,6 +61,12 @@ def test_gated_convolutions_stay_gated():
     assert [name for name, layer in layers.items() if getattr(layer, "groups", 1) > 1] == [
         "3.conv2"
     ]
+
+
+def test_a_gated_convolution_alone_is_gated():
+    model = cases.made(lambda: ChannelGatedConv2d(2, 4, 3, groups=2))
+    (layer,) = import_module(model, cases.images(3, 2, 8)).layers
+    assert layer.groups == 2
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from penstock.config import preset  # noqa: E402
 from penstock.errors import PenstockError  # noqa: E402
 from penstock.gold.import_onnx import import_onnx  # noqa: E402
 from penstock.gold.import_torch import import_module  # noqa: E402
+from penstock.gold.torch_layers import ChannelGatedConv2d  # noqa: E402
 
 IMAGES = cases.images(2, 2, 8)
 SUPPORTED = (
@@ -168,6 +169,14 @@ def test_modules_that_are_refused(make, text):
         assert got == f"layer fft_fft: operator {SUPPORTED}, not aten.fft_fft.default"
     else:
         assert got == text or (text.endswith("(") and got.startswith(text))
+
+
+def test_a_gate_that_would_be_lost_is_refused():
+    model = cases.Lambda(lambda x: x)
+    model.gated = ChannelGatedConv2d(2, 4, 3, groups=2)
+    assert message(import_module, model, IMAGES) == (
+        "weights gated.weight: a gated convolution must be run, and is not"
+    )
 
 
 def test_weights_that_are_not_finite_are_refused_by_name(tmp_path):
