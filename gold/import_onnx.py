@@ -129,6 +129,7 @@ class _Converter:
         self.inputs = [each for each in self.graph.input if each.name not in self.constants]
         self._infer_shapes()
         self.operators: list[Operator] = []
+        self.quantized: dict[str, float] = {}  # scales of what QuantizeLinear gives
 
     def _infer_shapes(self):
         """Find the shapes of all tensors; ONNX's inference does not know Quant, which keeps one."""
@@ -271,6 +272,16 @@ class _Converter:
         if node.input[index] not in self.constants:
             raise PenstockError(f"layer {self.name(node)}: {what} must be constants, not computed")
         return self.constants[node.input[index]]
+
+    def required(self, node, index: int, what: str) -> np.ndarray:
+        """The array of a constant that an old version of the operator has as an attribute."""
+        constant = self.constant(node, index, what)
+        if constant is None:
+            raise PenstockError(
+                f"layer {self.name(node)}: {what} must be an input of {node.op_type}, as in opset "
+                "11 and later"
+            )
+        return constant.values
 
     def floats(self, node, index: int, what: str) -> np.ndarray | None:
         """The same as float64."""
@@ -426,7 +437,7 @@ def _global_average(converter: _Converter, node):
 
 def _slice(converter: _Converter, node):
     what = "bounds of a slice"
-    starts, stops = (converter.constant(node, index, what).values for index in (1, 2))
+    starts, stops = (converter.required(node, index, what) for index in (1, 2))
     axes = converter.constant(node, 3, what)
     steps = converter.constant(node, 4, what)
     axes = range(len(starts)) if axes is None else axes.values
@@ -439,7 +450,7 @@ def _pad(converter: _Converter, node):
     mode = converter.attribute(node, "mode", "constant")
     if mode != "constant":
         raise PenstockError(f"layer {converter.name(node)}: padding must be zeros, not {mode!r}")
-    pads = [int(each) for each in converter.constant(node, 1, "sizes of padding").values]
+    pads = [int(each) for each in converter.required(node, 1, "sizes of padding")]
     axes = converter.constant(node, 3, "axes of padding")
     axes = range(4) if axes is None else [int(axis) % 4 for axis in axes.values]
     before, after = [0] * 4, [0] * 4
@@ -486,7 +497,9 @@ def _quantize_linear(converter: _Converter, node):
     if values.dtype not in (np.int8, np.uint8):
         raise PenstockError(f"tensor {tensor}: must be int8 or uint8, not {values.dtype.name}")
     bounds = np.iinfo(values.dtype)
-    return _format(converter, node, int(bounds.min), int(bounds.max))
+    kind, fields = _format(converter, node, int(bounds.min), int(bounds.max))
+    converter.quantized[node.output[0]] = fields["format"].scale
+    return kind, fields
 
 
 def _format(converter: _Converter, node, low: int, high: int):
@@ -503,6 +516,12 @@ def _dequantize_linear(converter: _Converter, node):
     if tensor not in converter.constants:
         if tensor == converter.inputs[0].name:
             return _quantize_linear(converter, node)
+        scale = converter.floats(node, 1, "scales").reshape(-1).tolist()
+        if scale != [converter.quantized.get(tensor)]:
+            raise PenstockError(
+                f"tensor {tensor}: must come from a QuantizeLinear of the scale that "
+                f"DequantizeLinear has, {scale}, not {converter.quantized.get(tensor)}"
+            )
         return _same(converter, node)
     integers = converter.constants[tensor].values
     zero = converter.constant(node, 2, "zero points")
@@ -533,6 +552,14 @@ def _quant(converter: _Converter, node):
     is_constant = tensor in converter.constants
     zero = converter.floats(node, 2, "zero points")
     _check_zero_point(tensor, zero, is_constant)
+    if is_constant and converter.constants[tensor].values.ndim < 2:  # a bias, of any bits
+        scale = converter.floats(node, 1, "scales")
+        values = np.rint(converter.constants[tensor].values / scale) * scale
+        converter.constants[node.output[0]] = _Constant(values)
+        return None
+    rounding = converter.attribute(node, "rounding_mode", "ROUND")
+    if rounding.upper() != "ROUND":
+        raise PenstockError(f"tensor {tensor}: rounding_mode must be ROUND, not {rounding}")
     bits = converter.floats(node, 3, "bits").item()
     signed, narrow = (bool(converter.attribute(node, each, 0)) for each in ("signed", "narrow"))
     if bits not in range(2, 9):
@@ -543,9 +570,6 @@ def _quant(converter: _Converter, node):
         return _format(converter, node, low, high)
     values = converter.constants[tensor].values.astype(np.float64)
     scale = converter.floats(node, 1, "scales")
-    if values.ndim < 2:  # biases keep their sums' 32 bits and more
-        converter.constants[node.output[0]] = _Constant(values)
-        return None
     axis = int(np.argmax(scale.shape)) if scale.size > 1 else 0
     integers = np.clip(np.rint(values / scale), low, high)
     _keep(converter, node, integers, scale.reshape(-1), axis)

@@ -6,6 +6,7 @@ a residual, or a convolution's padding, takes in.
 """
 
 import dataclasses
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -33,6 +34,8 @@ def recognize(graph: Graph, *, name: str, input: Shape, input_scale: float) -> F
     A result that is a 1x1 map, but no linear layer's, is copied out by a classifier whose weights
     are the identity. Raises PenstockError naming the layer for what the hardware does not compute.
     """
+    if not 0 < input_scale < math.inf:
+        raise PenstockError(f"input scale: must be a positive number, not {input_scale!r}")
     return _Recognizer(graph, name, input, input_scale).run()
 
 
@@ -158,6 +161,11 @@ class _Recognizer:
             self.values[operator.output] = method(operator, **operator.fields)
         self.index += 1
         self._finish()
+        if self.quantized and INPUT not in self.formats:
+            raise PenstockError(
+                "network input: must be quantized, as the others are, and is not: no "
+                "QuantizeLinear or Quant behind it"
+            )
         return FloatNetwork(
             name=self.name,
             input=self.input,
@@ -246,6 +254,8 @@ class _Recognizer:
         if groups != 1:
             _refuse(name, "groups must be 1, those of a gate aside", groups)
         source = self._whole(operator, padded=True)
+        if weights.shape[1] != source.shape[0]:
+            _refuse(name, f"weights must have {source.shape[0]} input channels", weights.shape[1])
         padding = tuple(np.add(padding, source.padding).tolist())
         return _OpenConvolution(
             name=self._unique(name),
@@ -268,7 +278,7 @@ class _Recognizer:
             _refuse(
                 operator.name,
                 f"a linear layer must read a map of {weights.shape[1]}x1x1",
-                "x".join(map(str, source.shape)),
+                _sizes(source.shape),
             )
         weights = weights[:, :, None, None]
         return self._convolution(operator, weights=weights, linear=True, **others)
@@ -327,6 +337,8 @@ class _Recognizer:
         value = self._stored(operator.inputs[0])
         if value.tensor != INPUT or value.format or self.readers[operator.inputs[0]] > 1:
             _refuse(operator.name, "only the image may be multiplied with a number", factor)
+        if factor <= 0:
+            _refuse(operator.name, "the image's factor must be positive", factor)
         self.input_scale *= factor
         return value
 
@@ -366,20 +378,20 @@ class _Recognizer:
         return value is not None and value.residual is None and not self.quantized
 
     def _check_residual(self, operator: Operator, value: _OpenConvolution, residual: _Map):
-        before, behind = residual.surplus
-        channels = residual.shape[0] + before + behind
-        if before != behind or channels != value.shape[0]:
-            _refuse(
-                operator.name,
-                f"a shortcut must have {value.shape[0]} channels, its zero channels as many before "
-                "as behind the others",
-                f"{channels}, {before} of them before and {behind} behind",
-            )
         if residual.steps[0] != residual.steps[1] or any(residual.padding):
             _refuse(
                 operator.name,
                 "a shortcut must take the same steps in both directions, and no padding of pixels",
                 f"{residual.steps}, {residual.padding}",
+            )
+        (channels, *sides), (before, behind) = residual.shape, residual.surplus
+        covered = channels + before + behind, *(-(-side // residual.steps[0]) for side in sides)
+        if before != behind or covered != value.shape:
+            _refuse(
+                operator.name,
+                f"a shortcut must be {_sizes(value.shape)}, with as many zero channels before as "
+                "behind the others",
+                f"{_sizes(covered)}, {before} before and {behind} behind",
             )
 
     def _pool(
@@ -430,7 +442,7 @@ class _Recognizer:
                 operator.name,
                 "only 1x1 maps can be flattened, as global average pooling gives them, and only "
                 "to their channels",
-                f"{'x'.join(map(str, value.shape))} to {shape}",
+                f"{_sizes(value.shape)} to {shape}",
             )
         return value
 
@@ -537,6 +549,10 @@ class _Recognizer:
 
 def _refuse(name: str, rule: str, came):
     raise PenstockError(f"layer {name}: {rule}, not {came}")
+
+
+def _sizes(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
 
 
 def _output_shape(name, source: _Map, channels, window, stride, padding) -> tuple[int, int, int]:

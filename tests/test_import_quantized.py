@@ -413,3 +413,41 @@ def test_other_constants_are_refused_by_name(folder, name, change, text, tmp_pat
     with pytest.raises(PenstockError) as caught:
         import_onnx(tmp_path / "other.onnx")
     assert str(caught.value) == text
+
+
+def edited(model: onnx.ModelProto, edit: str) -> onnx.ModelProto:
+    """A quantized model with one mistake."""
+    nodes = {node.name: node for node in model.graph.node}
+    if edit == "input":  # the first convolution reads the image as it comes
+        convolutions = [node for node in nodes.values() if node.op_type == "Conv"]
+        (conv,) = (node for node in convolutions if "image" in node.input[0])
+        conv.input[0] = "image"
+    elif edit == "scale":  # the image is dequantized by another tensor's scale
+        nodes["image_DequantizeLinear"].input[1] = "logits_scale"
+    elif edit == "rounding":
+        model = as_qonnx(model)
+        quants = [node for node in model.graph.node if node.op_type == "Quant"]
+        weights = next(node for node in quants if "_float" in node.input[0])
+        attribute = next(each for each in weights.attribute if each.name == "rounding_mode")
+        attribute.s = b"FLOOR"
+    return model
+
+
+@pytest.mark.parametrize(
+    "edit, text",
+    [
+        (
+            "input",
+            (
+                "network input: must be quantized, as the others are, and is not: no "
+                "QuantizeLinear or Quant behind it"
+            ),
+        ),
+        ("scale", "tensor image_QuantizeLinear_Output: must come from a QuantizeLinear of the "),
+        ("rounding", "rounding_mode must be ROUND, not FLOOR"),
+    ],
+)
+def test_mistakes_are_refused(folder, edit, text, tmp_path):
+    onnx.save(edited(onnx.load(folder / "int8.onnx"), edit), tmp_path / "edited.onnx")
+    with pytest.raises(PenstockError, match=text):
+        import_onnx(tmp_path / "edited.onnx")

@@ -19,6 +19,7 @@ from penstock.errors import PenstockError  # noqa: E402
 from penstock.gold.import_onnx import import_onnx  # noqa: E402
 from penstock.gold.import_torch import import_module  # noqa: E402
 from penstock.gold.torch_layers import ChannelGatedConv2d  # noqa: E402
+from penstock.images import calibration_images  # noqa: E402
 
 IMAGES = cases.images(2, 2, 8)
 SUPPORTED = (
@@ -79,8 +80,15 @@ BOTH = {
     "option A on one side": (
         after(lambda y, x: y + torch.nn.functional.pad(x, (0, 0, 0, 0, 0, 2))),
         (
-            "layer {add}: a shortcut must have 4 channels, its zero channels as many before as "
-            "behind the others, not 4, 0 of them before and 2 behind"
+            "layer {add}: a shortcut must be 4x8x8, with as many zero channels before as behind "
+            "the others, not 4x8x8, 0 before and 2 behind"
+        ),
+    ),
+    "size of a shortcut": (
+        after(lambda y, x: y[:, :, ::2, ::2] + y.mean((2, 3), keepdim=True)),
+        (
+            "layer {add}: a shortcut must be 4x1x1, with as many zero channels before as behind "
+            "the others, not 4x4x4, 0 before and 0 behind"
         ),
     ),
     "average without its padding": (
@@ -311,3 +319,38 @@ def test_without_the_package_onnx_one_line_says_so(refused, monkeypatch):
     assert refused(None, images=None) == (
         "model: needs the package onnx, which is not installed: pip install 'penstock[onnx]'"
     )
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf")])
+def test_the_input_scale_must_be_positive(scale):
+    assert message(import_module, cases.made(convolution()), IMAGES, input_scale=scale) == (
+        f"input scale: must be a positive number, not {scale!r}"
+    )
+
+
+@pytest.mark.parametrize(
+    "arrays, text",
+    [
+        ({"a": IMAGES, "b": IMAGES}, "must hold one array, or one named images, not a, b"),
+        ({}, "must hold one array, or one named images, not none"),
+        (None, "must be a whole .npz or .npy file"),
+    ],
+)
+def test_calibration_files_that_are_refused(arrays, text, tmp_path):
+    path = tmp_path / "images.npz"
+    if arrays is None:
+        path.write_bytes(b"PK\x03\x04 and no more")
+    else:
+        np.savez(path, **arrays)
+    assert message(calibration_images, path) == f"images {path}: {text}"
+    assert message(calibration_images, tmp_path / "no.npy") == (
+        f"images {tmp_path / 'no.npy'}: no such file"
+    )
+
+
+def test_calibration_files(tmp_path):
+    np.save(tmp_path / "one.npy", IMAGES)
+    np.savez(tmp_path / "one.npz", anything=IMAGES)
+    np.savez(tmp_path / "two.npz", labels=np.zeros(2), images=IMAGES)
+    for name in ("one.npy", "one.npz", "two.npz"):
+        np.testing.assert_array_equal(calibration_images(tmp_path / name), IMAGES)
