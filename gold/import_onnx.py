@@ -295,7 +295,7 @@ class _Converter:
         if module and kind in ("convolution", "linear", ""):
             return module
         if not node.name.startswith("/"):
-            return node.name or node.output[0]
+            return node.name.removeprefix("node_") or node.output[0]
         parts: list[str] = []
         for part in node.name.strip("/").split("/")[:-1]:
             if parts and part.startswith(f"{parts[-1]}."):

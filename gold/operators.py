@@ -66,7 +66,7 @@ _INSTEAD = (
     (("cat.", "concat"), "the hardware's only joining of maps is addition"),
     (
         ("sub.",),
-        "of an image with an offset, padding would not be 0: train without a mean",
+        "padding must be the image's 0, so train without a mean; gates come from PyTorch only",
     ),
 )
 """Parts of operators' names, and what is needed in their place."""

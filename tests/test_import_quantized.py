@@ -418,10 +418,12 @@ def test_other_constants_are_refused_by_name(folder, name, change, text, tmp_pat
 def edited(model: onnx.ModelProto, edit: str) -> onnx.ModelProto:
     """A quantized model with one mistake."""
     nodes = {node.name: node for node in model.graph.node}
-    if edit == "input":  # the first convolution reads the image as it comes
+    if edit == "input":  # the first convolution reads the image as it comes, a float
         convolutions = [node for node in nodes.values() if node.op_type == "Conv"]
         (conv,) = (node for node in convolutions if "image" in node.input[0])
         conv.input[0] = "image"
+        for name in ("image_QuantizeLinear", "image_DequantizeLinear"):
+            model.graph.node.remove(nodes[name])
     elif edit == "scale":  # the image is dequantized by another tensor's scale
         nodes["image_DequantizeLinear"].input[1] = "logits_scale"
     elif edit == "rounding":
