@@ -95,6 +95,20 @@ class ReluBeforeAdd(nn.Module):
         return option_a(2)(x) + F.relu(self.conv(x))
 
 
+class ReluBeforeSignedAdd(nn.Module):
+    """The same with a shortcut that has negative values, made before what it is added to."""
+
+    def __init__(self):
+        super().__init__()
+        self.shortcut = nn.Conv2d(2, 4, 1)
+        self.conv1 = nn.Conv2d(2, 4, 3, padding=1)
+        self.conv2 = nn.Conv2d(4, 4, 3, padding=1)
+
+    def forward(self, x):
+        shortcut = self.shortcut(x)
+        return F.relu(self.conv2(F.relu(self.conv1(x)))) + shortcut
+
+
 class Scaled(nn.Module):
     """The image is scaled by a number, and padded on two sides only."""
 
@@ -136,6 +150,7 @@ ZOO = {
     "resnet": lambda: ResNet(2),
     "pre-activation": PreActivation,
     "relu-before-add": ReluBeforeAdd,
+    "relu-before-signed-add": ReluBeforeSignedAdd,
     "scaled": Scaled,
     "twice": Twice,
     "max-pool": lambda: nn.Sequential(

@@ -104,6 +104,14 @@ def test_layers_are_named_by_their_modules(resnet):
     assert all(getattr(layer, "thresholds", None) is None for layer in network.layers)
 
 
+def test_layers_keep_the_order_of_the_source():
+    """Where their last operators stand, not where somebody first reads them."""
+    network = import_module(cases.made(cases.ReluBeforeSignedAdd), cases.images(3, 2, 8))
+    assert [layer.name for layer in network.layers] == ["shortcut", "conv1", "conv2"]
+    last = network.layers[-1]
+    assert (last.residual.source, last.relu_before_add, last.low) == ("shortcut", True, -128)
+
+
 @pytest.mark.parametrize(
     "options", [{"dynamo": True}, {}, cases.KEEP_NORMS], ids=["default", "torchscript", "norms"]
 )

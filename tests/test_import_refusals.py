@@ -152,8 +152,8 @@ def test_both_sources_refuse(name, tmp_path):
         (
             lambda: cases.Lambda(lambda x: x - 0.5),
             (
-                f"layer sub: operator {SUPPORTED}, not aten.sub.Tensor (padding must be the image's 0, "
-                "so train without a mean; gates come from PyTorch only)"
+                f"layer sub: operator {SUPPORTED}, not aten.sub.Tensor (padding must be the "
+                "image's 0, so train without a mean; gates come from PyTorch only)"
             ),
         ),
         (after(lambda y, x: torch.fft.fft(y).real), None),
