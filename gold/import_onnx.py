@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from penstock.errors import PenstockError
-from penstock.gold.float_network import FloatNetwork, Format, largest_values, positive_gains
+from penstock.gold.float_network import FloatNetwork, Format
 from penstock.gold.operators import Graph, Operator, refuse_operator
-from penstock.gold.quantize import INPUT_SCALE, quantize
+from penstock.gold.quantize import INPUT_SCALE, calibrate
 from penstock.gold.recognize import recognize
 from penstock.images import check_calibration
 from penstock.network import Network, Shape
@@ -33,14 +33,27 @@ def import_onnx(
     PenstockError naming the layer or tensor, its rule and what came for what the hardware does not
     compute, where the file is no such model, and where the package onnx is missing.
     """
-    network, quantized = read_onnx(path, INPUT_SCALE if input_scale is None else input_scale)
-    if quantized:
+    return calibrate(read_onnx(path, images, input_scale=input_scale), images)
+
+
+def read_onnx(
+    path: str | os.PathLike,
+    images: np.ndarray | None = None,
+    *,
+    input_scale: float | None = None,
+) -> FloatNetwork:
+    """The float network of an ONNX model, with formats if it is quantized, before calibration.
+
+    Arguments are import_onnx's, as is what is refused.
+    """
+    network = _recognized(path, INPUT_SCALE if input_scale is None else input_scale)
+    if network.formats:
         if images is not None or input_scale is not None:
             raise PenstockError(
                 f"model {path}: must be a float model to be calibrated or take an input scale, "
                 "and is quantized"
             )
-        return quantize(network, {})
+        return network
     if images is None:
         raise PenstockError(
             f"model {path}: a float model needs images to calibrate it (--calibrate IMAGES.npz)"
@@ -52,22 +65,19 @@ def import_onnx(
             f"calibration images: must be {'x'.join(map(str, shape))} as the model's input, "
             f"not {'x'.join(map(str, images.shape[1:]))}"
         )
-    network = positive_gains(network)
-    return quantize(network, largest_values(network, images))
+    return network
 
 
-def read_onnx(path: str | os.PathLike, input_scale: float) -> tuple[FloatNetwork, bool]:
-    """(float network, whether it has its integers already) of an ONNX model."""
+def _recognized(path: str | os.PathLike, input_scale: float) -> FloatNetwork:
     converter = _Converter(_load(path))
     graph = converter.run()
     channels, height, width = converter.image_shape()
-    network = recognize(
+    return recognize(
         graph,
         name=Path(path).stem,
         input=Shape(channels=channels, height=height, width=width, signed=False),
         input_scale=input_scale,
     )
-    return network, any(operator.kind == "quantize" for operator in graph.operators)
 
 
 def _onnx():

@@ -14,12 +14,10 @@ from penstock.gold.checkpoint import check_finite
 from penstock.gold.float_network import (
     FloatGate,
     FloatNetwork,
-    largest_values,
-    positive_gains,
 )
 from penstock.gold.models import GatedNetwork
 from penstock.gold.operators import Graph, Operator, refuse_operator
-from penstock.gold.quantize import INPUT_SCALE, quantize
+from penstock.gold.quantize import INPUT_SCALE, calibrate, quantize
 from penstock.gold.recognize import recognize
 from penstock.gold.torch_layers import ChannelGatedConv2d
 from penstock.images import check_calibration
@@ -43,8 +41,7 @@ def import_module(
     """
     check_calibration(images)
     network = float_network(model, images.shape[1:], name=name, input_scale=input_scale)
-    network = positive_gains(network)
-    return quantize(network, largest_values(network, images))
+    return calibrate(network, images)
 
 
 def import_gated_network(model: GatedNetwork, images: np.ndarray) -> Network:

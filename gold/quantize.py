@@ -12,6 +12,8 @@ from penstock.gold.float_network import (
     FloatNetwork,
     FloatPool,
     Format,
+    largest_values,
+    positive_gains,
 )
 from penstock.network import (
     INPUT,
@@ -56,6 +58,15 @@ def quantize(network: FloatNetwork, largest: Mapping[str, float]) -> Network:
         input_scale=network.input_scale,
         layers=tuple(layers),
     )
+
+
+def calibrate(network: FloatNetwork, images: np.ndarray | None) -> Network:
+    """The integer network of an imported one, which images (N, C, H, W) uint8 calibrate.
+
+    A network that has its formats keeps them and needs no images. Raises PenstockError as quantize.
+    """
+    network = positive_gains(network)
+    return quantize(network, {} if network.formats else largest_values(network, images))
 
 
 def channel_scales(weights: np.ndarray) -> np.ndarray:

@@ -251,6 +251,11 @@ class _Recognizer:
             _refuse(name, "kernel must be 1x1 or 3x3", f"{kernel[0]}x{kernel[1]}")
         if set(dilation) != {1}:
             _refuse(name, "dilation must be 1", dilation)
+        if self.quantized and units is None:
+            raise PenstockError(
+                f"layer {name}: weights must be quantized, as other tensors are, and are not: no "
+                "DequantizeLinear or Quant before them"
+            )
         if groups != 1:
             _refuse(name, "groups must be 1, those of a gate aside", groups)
         source = self._whole(operator, padded=True)

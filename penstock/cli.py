@@ -308,12 +308,16 @@ def _network(options) -> Network:
                 "input scale"
             )
         return load_network(SHIPPED_NETWORK if name == DIGITS else name)
-    from penstock.gold.import_onnx import import_onnx
+    from penstock.gold.import_onnx import read_onnx
+    from penstock.gold.quantize import calibrate
     from penstock.images import calibration_images
 
     images = calibration_images(options.calibrate) if options.calibrate else None
-    with progress(f"importing {name}"):
-        return import_onnx(name, images, input_scale=options.input_scale)
+    network = read_onnx(name, images, input_scale=options.input_scale)
+    if images is None:
+        return calibrate(network, None)
+    with progress(f"calibrating on {len(images):,} images"):
+        return calibrate(network, images)
 
 
 def _verilog(options) -> None:

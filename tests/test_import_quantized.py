@@ -349,9 +349,9 @@ def test_the_command_needs_no_images(folder, tmp_path, capsys):
     program.unlink()
     capsys.readouterr()
     assert cli.main([*arguments, "--calibrate", str(tmp_path / "images.npy")]) == cli.BAD_INPUT
-    assert capsys.readouterr().err.splitlines()[-1] == (
+    assert capsys.readouterr().err == (
         f"penstock: error: model {folder / 'int8.onnx'}: must be a float model to be calibrated or "
-        "take an input scale, and is quantized"
+        "take an input scale, and is quantized\n"
     )
     assert not program.exists()
 
@@ -426,6 +426,11 @@ def edited(model: onnx.ModelProto, edit: str) -> onnx.ModelProto:
             model.graph.node.remove(nodes[name])
     elif edit == "scale":  # the image is dequantized by another tensor's scale
         nodes["image_DequantizeLinear"].input[1] = "logits_scale"
+    elif edit == "weights":  # the classifier's are floats
+        (gemm,) = (node for node in nodes.values() if node.op_type == "Gemm")
+        gemm.input[1] = "floats"
+        floats = np.ones((10, 16), np.float32)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(floats, "floats"))
     elif edit == "rounding":
         model = as_qonnx(model)
         quants = [node for node in model.graph.node if node.op_type == "Quant"]
@@ -446,6 +451,7 @@ def edited(model: onnx.ModelProto, edit: str) -> onnx.ModelProto:
             ),
         ),
         ("scale", "tensor image_QuantizeLinear_Output: must come from a QuantizeLinear of the "),
+        ("weights", "weights must be quantized, as other tensors are, and are not: no Dequantize"),
         ("rounding", "rounding_mode must be ROUND, not FLOOR"),
     ],
 )

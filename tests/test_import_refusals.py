@@ -238,7 +238,7 @@ def refused(tmp_path, capsys):
         assert captured.out == ""
         assert sorted(tmp_path.iterdir()) == before
         *progress, line = captured.err.splitlines()
-        assert progress in ([], [f"importing {path} ..."])
+        assert progress in ([], ["calibrating on 2 images ..."])
         return line.removeprefix("penstock: error: ").replace(str(path), "MODEL")
 
     return call
