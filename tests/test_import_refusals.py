@@ -1,5 +1,6 @@
 """What cannot be imported: one line that names the thing, the rule and what came; exit code 2."""
 
+import subprocess
 import sys
 from collections import OrderedDict
 
@@ -354,3 +355,19 @@ def test_calibration_files(tmp_path):
     np.savez(tmp_path / "two.npz", labels=np.zeros(2), images=IMAGES)
     for name in ("one.npy", "one.npz", "two.npz"):
         np.testing.assert_array_equal(calibration_images(tmp_path / name), IMAGES)
+
+
+def test_onnx_models_need_no_torch(tmp_path):
+    """Nor does calibration: the whole command runs without it."""
+    onnx.save(node_model("Conv"), tmp_path / "model.onnx")
+    np.save(tmp_path / "images.npy", IMAGES)
+    code = (
+        "import sys\n"
+        "from penstock import cli\n"
+        "code = cli.main('compile model.onnx --calibrate images.npy --config tiny -o p'.split())\n"
+        "assert 'torch' not in sys.modules\n"
+        "sys.exit(code)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    assert (tmp_path / "p").exists()
