@@ -8,8 +8,14 @@ from safetensors.torch import load, save
 
 from penstock.errors import PenstockError
 from penstock.gold.models import GatedNetwork
-from penstock.gold.quantize import check_finite
 from penstock.network import write_whole
+
+
+def check_finite(model: torch.nn.Module):
+    """Raise PenstockError naming the first tensor of a model that holds NaN or infinite values."""
+    for name, tensor in model.state_dict().items():
+        if not torch.isfinite(tensor).all():
+            raise PenstockError(f"weights {name}: must be finite numbers, not NaN or infinite")
 
 
 def save_checkpoint(model: GatedNetwork, path: str | os.PathLike):

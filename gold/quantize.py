@@ -1,54 +1,72 @@
-"""Post-training quantization: a float gated network becomes integers, batch norms folded in."""
+"""Quantization: a float network becomes integers, batch norms folded in; NumPy only."""
+
+from collections.abc import Mapping
 
 import numpy as np
-import torch
 
 from penstock.errors import PenstockError
-from penstock.gold.models import CLASSIFIER, POOL, GatedNetwork, LayerSpec
-from penstock.gold.torch_layers import ChannelGatedConv2d
-from penstock.network import INPUT, Classifier, Convolution, Layer, Network, Pool, Residual, Shape
+from penstock.gold.float_network import (
+    FloatClassifier,
+    FloatConvolution,
+    FloatGate,
+    FloatNetwork,
+    FloatPool,
+    Format,
+    largest_values,
+    positive_gains,
+)
+from penstock.network import (
+    INPUT,
+    Classifier,
+    Convolution,
+    Layer,
+    Network,
+    Pool,
+    Residual,
+    Shape,
+)
 from penstock.program import PARAMETER
 
 INPUT_SCALE = 1 / 255
-"""Real value of one level of an image: the float network sees 0..1."""
+"""Real value of one level of an image, unless told otherwise: the float network sees 0..1."""
 LARGEST_WEIGHT = 127  # -128 stays unused: symmetric
 LARGEST_MULTIPLIER = 2**15 - 1
 LARGEST_SHIFT = 31
 
 
-def quantize(model: GatedNetwork, images: np.ndarray) -> Network:
-    """The integer network of a trained model.
+def quantize(network: FloatNetwork, largest: Mapping[str, float]) -> Network:
+    """The integer network of a float network.
 
-    images (N, C, H, W) uint8 calibrate it: the largest value of each tensor sets its scale. Weights
-    get one scale per output channel, the classifier's one altogether. Raises PenstockError naming
-    the tensor where a weight is not finite, and the layer where its constants do not fit.
+    ``largest``: by name, the largest absolute value that calibration saw of a tensor; it sets the
+    scale of each that has no format yet. Weights get one scale per output channel, the classifier's
+    one altogether; where their units are given, they keep them. Raises PenstockError naming the
+    layer where its constants do not fit.
     """
-    check_finite(model)
-    scales = {INPUT: INPUT_SCALE, **_tensor_scales(model, images)}
-    spec = model.spec
-    layers: list[Layer] = [_convolution(model, layer, scales) for layer in spec.layers]
-    last = spec.layers[-1].name
-    side = -(-spec.input_size // _total_stride(model))  # of the pooled map, pixels
-    layers.append(_average(last, scales[last] / (scales[POOL] * side**2)))
-    layers.append(_classifier(model, scales[POOL]))
+    formats = _formats(network, largest)
+    shapes = network.shapes()
+    layers: list[Layer] = []
+    for layer in network.layers:
+        if isinstance(layer, FloatConvolution):
+            layers.append(_convolution(layer, formats))
+        elif isinstance(layer, FloatPool):
+            layers.append(_pool(layer, formats, shapes[layer.source]))
+        else:
+            layers.append(_classifier(layer, formats[layer.source].scale))
     return Network(
-        name=spec.name,
-        input=Shape(
-            channels=spec.input_channels,
-            height=spec.input_size,
-            width=spec.input_size,
-            signed=False,
-        ),
-        input_scale=INPUT_SCALE,
+        name=network.name,
+        input=network.input,
+        input_scale=network.input_scale,
         layers=tuple(layers),
     )
 
 
-def check_finite(model: torch.nn.Module):
-    """Raise PenstockError naming the first tensor of a model that holds NaN or infinite values."""
-    for name, tensor in model.state_dict().items():
-        if not torch.isfinite(tensor).all():
-            raise PenstockError(f"weights {name}: must be finite numbers, not NaN or infinite")
+def calibrate(network: FloatNetwork, images: np.ndarray | None) -> Network:
+    """The integer network of an imported one, which images (N, C, H, W) uint8 calibrate.
+
+    A network that has its formats keeps them and needs no images. Raises PenstockError as quantize.
+    """
+    network = positive_gains(network)
+    return quantize(network, {} if network.formats else largest_values(network, images))
 
 
 def channel_scales(weights: np.ndarray) -> np.ndarray:
@@ -133,103 +151,104 @@ def whole_multipliers(
     return whole.astype(np.int16), scales * growth
 
 
-def _double(tensor: torch.Tensor) -> np.ndarray:
-    return tensor.detach().double().numpy()
+def _formats(network: FloatNetwork, largest: Mapping[str, float]) -> dict[str, Format]:
+    """The integers of every tensor but the classifier's, by name."""
+    signed = {name: shape.signed for name, shape in network.shapes().items()}
+    formats = {INPUT: Format(scale=network.input_scale, low=0, high=255)} | network.formats
+    for layer in network.layers:
+        if isinstance(layer, FloatPool) and layer.kind == "max":
+            formats[layer.name] = formats[layer.source]
+        elif not isinstance(layer, FloatClassifier) and layer.name not in formats:
+            formats[layer.name] = _calibrated(layer.name, largest[layer.name], signed[layer.name])
+    return formats
 
 
-@torch.no_grad()
-def _tensor_scales(model: GatedNetwork, images: np.ndarray) -> dict[str, float]:
-    """Real value of one unit of every 8-bit tensor, from the largest that calibration sees."""
-    model.eval()
-    tensors = model.tensors(torch.from_numpy(images).float() * INPUT_SCALE)
-    signed = {layer.name for layer in model.spec.layers if not layer.relu}
-    scales = {}
-    for name in (*(layer.name for layer in model.spec.layers), POOL):
-        largest = float(tensors[name].abs().max())
-        if largest == 0:
-            raise PenstockError(f"layer {name}: calibration must see a value other than 0")
-        scales[name] = largest / (127 if name in signed else 255)
-    return scales
+def _calibrated(name: str, largest: float, signed: bool) -> Format:
+    if largest == 0:
+        raise PenstockError(f"layer {name}: calibration must see a value other than 0")
+    low, high = (-128, 127) if signed else (0, 255)
+    return Format(scale=largest / high, low=low, high=high)
 
 
-def _convolution(model: GatedNetwork, spec: LayerSpec, scales: dict[str, float]) -> Convolution:
-    module, norm = model.convolutions[spec.name], model.norms[spec.name]
-    source, out = scales[spec.source], scales[spec.name]
-    gain = _double(norm.weight) / np.sqrt(_double(norm.running_var) + norm.eps)
-    offsets = (_double(norm.bias) - gain * _double(norm.running_mean)) / out
-    real_weights = _double(module.weight)
-    weight_scales = channel_scales(real_weights)
-    factors = gain * weight_scales * source / out
-    added = scales[spec.residual] / out if spec.residual is not None else 0.0
-    shift = common_shift(spec.name, np.append(factors, added), offsets)
-    multipliers, weight_scales = whole_multipliers(factors, weight_scales, shift)
-    weights = quantize_weights(real_weights, weight_scales)
+def _convolution(layer: FloatConvolution, formats: Mapping[str, Format]) -> Convolution:
+    source, out = formats[layer.source].scale, formats[layer.name]
+    offsets = layer.offset / out.scale
+    weight_scales = channel_scales(layer.weights) if layer.units is None else layer.units
+    factors = layer.gain * weight_scales * source / out.scale
+    added = formats[layer.residual].scale / out.scale if layer.residual is not None else 0.0
+    shift = common_shift(layer.name, np.append(factors, added), offsets)
+    if layer.units is None:
+        multipliers, weight_scales = whole_multipliers(factors, weight_scales, shift)
+        weights = quantize_weights(layer.weights, weight_scales)
+    else:
+        multipliers = np.rint(factors * 2**shift).astype(np.int16)
+        weights = _kept(layer.weights, layer.units)
+    gate, residual = layer.gate, None
+    if layer.residual is not None:
+        residual = Residual(
+            source=layer.residual,
+            stride=layer.residual_stride,
+            multiplier=round(added * 2**shift),
+        )
     return Convolution(
-        name=spec.name,
-        source=spec.source,
+        name=layer.name,
+        source=layer.source,
         weights=weights,
         multipliers=multipliers,
         bias=np.rint(offsets * 2**shift).astype(np.int64),
         shift=shift,
-        low=0 if spec.relu else -128,
-        high=255 if spec.relu else 127,
-        stride=spec.stride,
-        padding=(spec.kernel // 2,) * 4,
-        groups=spec.groups,
-        thresholds=_thresholds(module, weight_scales * source, weights),
-        residual=_residual(model, spec, round(added * 2**shift)),
-        relu_before_add=spec.relu_before_add,
+        low=out.low,
+        high=out.high,
+        stride=layer.stride,
+        padding=layer.padding,
+        groups=1 if gate is None else gate.groups,
+        thresholds=None if gate is None else _thresholds(gate, weight_scales * source, weights),
+        residual=residual,
+        relu_before_add=layer.relu_before_add,
     )
 
 
-def _thresholds(module: ChannelGatedConv2d, unit: np.ndarray, weights: np.ndarray):
-    if module.groups == 1:
-        return None
-    norm = module.norm
-    return fold_gate(
-        _double(norm.running_mean),
-        _double(norm.running_var),
-        norm.eps,
-        _double(module.delta),
-        unit,
-        weights,
-    )
+def _kept(weights: np.ndarray, units: np.ndarray) -> np.ndarray:
+    """The int8 that weights (O, ...) are multiples of units (O,) of: as the source had them."""
+    return np.rint(weights / units.reshape(-1, *[1] * (weights.ndim - 1))).astype(np.int8)
 
 
-def _residual(model: GatedNetwork, spec: LayerSpec, multiplier: int) -> Residual | None:
-    if spec.residual is None:
-        return None
-    stride = _total_stride(model, spec.name) // _total_stride(model, spec.residual)
-    return Residual(source=spec.residual, stride=stride, multiplier=multiplier)
+def _thresholds(gate: FloatGate, unit: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    return fold_gate(gate.mean, gate.variance, gate.epsilon, gate.delta, unit, weights)
 
 
-def _total_stride(model: GatedNetwork, name: str | None = None) -> int:
-    """Input pixels per pixel of a layer's output, in one direction; the last layer by default."""
-    layers = {layer.name: layer for layer in model.spec.layers}
-    name = name or model.spec.layers[-1].name
-    stride = 1
-    while name != INPUT:
-        stride *= layers[name].stride
-        name = layers[name].source
-    return stride
+def _pool(layer: FloatPool, formats: Mapping[str, Format], source: Shape) -> Pool:
+    where = {
+        "name": layer.name,
+        "source": layer.source,
+        "kind": layer.kind,
+        "window": layer.window,
+        "stride": layer.stride,
+        "padding": layer.padding,
+    }
+    if layer.kind == "max":
+        return Pool(**where)
+    height, width = layer.window or (source.height, source.width)
+    out = formats[layer.name]
+    factor = formats[layer.source].scale / (out.scale * (height * width))
+    shift = common_shift(layer.name, np.array([factor]), np.zeros(1))
+    multiplier = round(factor * 2**shift)
+    return Pool(**where, multiplier=multiplier, shift=shift, low=out.low, high=out.high)
 
 
-def _average(source: str, factor: float) -> Pool:
-    shift = common_shift(POOL, np.array([factor]), np.zeros(1))
-    return Pool(
-        name=POOL, source=source, kind="average", multiplier=round(factor * 2**shift), shift=shift
-    )
-
-
-def _classifier(model: GatedNetwork, source_scale: float) -> Classifier:
-    weight = _double(model.classifier.weight)
-    scale = np.abs(weight).max() / LARGEST_WEIGHT or 1.0
-    bias = np.rint(_double(model.classifier.bias) / (scale * source_scale))
+def _classifier(layer: FloatClassifier, source_scale: float) -> Classifier:
+    if layer.units is None:
+        scale = np.abs(layer.weights).max() / LARGEST_WEIGHT or 1.0
+        weights = quantize_weights(layer.weights, np.full(len(layer.weights), scale))
+    else:
+        scale = layer.units[0]
+        weights = _kept(layer.weights, layer.units)
+    bias = np.rint(layer.bias / (scale * source_scale))
     if np.abs(bias).max() >= 2**31:
-        raise PenstockError(f"layer {CLASSIFIER}: biases must fit 32 bits, not {bias.max():g}")
+        raise PenstockError(f"layer {layer.name}: biases must fit 32 bits, not {bias.max():g}")
     return Classifier(
-        name=CLASSIFIER,
-        source=POOL,
-        weights=quantize_weights(weight, np.full(len(weight), scale)),
+        name=layer.name,
+        source=layer.source,
+        weights=weights,
         bias=bias.astype(np.int32),
     )

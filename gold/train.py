@@ -17,9 +17,9 @@ from penstock.errors import PenstockError
 from penstock.gold.checkpoint import load_checkpoint, save_checkpoint
 from penstock.gold.cifar10 import load_cifar10
 from penstock.gold.digits import load_digits_images
+from penstock.gold.import_torch import import_gated_network
 from penstock.gold.measure import measure
 from penstock.gold.models import GatedNetwork, ModelSpec, digits_spec, resnet_spec
-from penstock.gold.quantize import quantize
 from penstock.gold.trainer import Recipe, Trainer, evaluate
 from penstock.network import Network, save_network, write_whole
 
@@ -146,7 +146,7 @@ def train(
             each_epoch=lambda trainer: asdict(evaluate(trainer.model, *test)),
         )
     model = trainer.model.cpu()
-    network = quantize(model, images[:CALIBRATION_IMAGES])
+    network = import_gated_network(model, images[:CALIBRATION_IMAGES])
     if checkpoint is not None:
         save_checkpoint(model, checkpoint)
     if output is not None:

@@ -148,7 +148,21 @@ def _add_train(commands):
 
 def _add_compile(commands):
     parser = _command(commands, "compile", _compile, "compile a network for a configuration")
-    parser.add_argument("network", metavar="NETWORK", help=f"network file, or {DIGITS}")
+    parser.add_argument(
+        "network", metavar="NETWORK", help=f"network file, ONNX model (.onnx), or {DIGITS}"
+    )
+    parser.add_argument(
+        "--calibrate",
+        type=Path,
+        metavar="IMAGES",
+        help="of a float ONNX model: .npz or .npy of images (N, C, H, W), uint8",
+    )
+    parser.add_argument(
+        "--input-scale",
+        type=float,
+        metavar="X",
+        help="of a float ONNX model: real value of one level of an image; default: 1/255",
+    )
     _add_config(parser, required=True)
     parser.add_argument("-o", "--output", metavar="PROGRAM", required=True)
 
@@ -286,14 +300,33 @@ def _compile(options) -> None:
     from penstock.program import save_program
 
     config = load_config(options.config)
-    program = compile_network(_network(options.network), config)
+    check_writable(options.output)
+    program = compile_network(_network(options), config)
     save_program(program, options.output)
     display.console().print(display.program_table(program, report(program)))
     print(f"{options.output}: {program.header['length']:,} words of 64 bits")
 
 
-def _network(name: str) -> Network:
-    return load_network(SHIPPED_NETWORK if name == DIGITS else name)
+def _network(options) -> Network:
+    """The network of `compile`: of a file, an ONNX model, or the shipped one."""
+    name = options.network
+    if not name.endswith(".onnx"):
+        if options.calibrate or options.input_scale is not None:
+            raise PenstockError(
+                f"network {name}: must be an ONNX model (.onnx) to be calibrated or take an "
+                "input scale"
+            )
+        return load_network(SHIPPED_NETWORK if name == DIGITS else name)
+    from penstock.gold.import_onnx import read_onnx
+    from penstock.gold.quantize import calibrate
+    from penstock.images import calibration_images
+
+    images = calibration_images(options.calibrate) if options.calibrate else None
+    network = read_onnx(name, images, input_scale=options.input_scale)
+    if images is None:
+        return calibrate(network, None)
+    with progress(f"calibrating on {len(images):,} images"):
+        return calibrate(network, images)
 
 
 def _verilog(options) -> None:

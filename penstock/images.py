@@ -1,6 +1,7 @@
 """Images for a network on the command line: held-out digits, or a file of the user's."""
 
 import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,42 @@ def held_out_digits(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
         raise PenstockError(f"images: must be in 1..{len(images)} held-out digits, not {count}")
     chosen = np.sort(np.random.default_rng(seed).choice(len(images), count, replace=False))
     return images[chosen], labels[chosen]
+
+
+def calibration_images(path: str | os.PathLike) -> np.ndarray:
+    """Images (N, C, H, W) uint8 from a .npy file, or from a .npz of one array, or of `images`.
+
+    Raises PenstockError where the file is missing, or holds something else.
+    """
+    if not Path(path).is_file():
+        raise PenstockError(f"images {path}: no such file")
+    try:
+        content = np.load(path, allow_pickle=False)
+        if not isinstance(content, np.ndarray):
+            with content:
+                names = content.files
+                name = names[0] if len(names) == 1 else "images"
+                if name not in names:
+                    raise PenstockError(
+                        f"images {path}: must hold one array, or one named images, "
+                        f"not {', '.join(names) or 'none'}"
+                    )
+                content = content[name]
+    except PenstockError:
+        raise
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        raise PenstockError(f"images {path}: must be a whole .npz or .npy file") from None
+    check_calibration(content)
+    return content
+
+
+def check_calibration(images: np.ndarray):
+    """Raise PenstockError for images that cannot calibrate: not uint8 (N, C, H, W), or none."""
+    if images.ndim != 4 or images.dtype != np.uint8 or not images.size:
+        raise PenstockError(
+            "calibration images: must be uint8 (N, C, H, W) with N of 1 or more, "
+            f"not {images.dtype.name} {images.shape}"
+        )
 
 
 def _from_file(path: str | os.PathLike, count: int | None) -> np.ndarray:

@@ -11,12 +11,12 @@ torch = pytest.importorskip("torch")
 import torch.nn.functional as F  # noqa: E402
 
 from penstock.errors import PenstockError  # noqa: E402
+from penstock.gold.import_torch import import_gated_network  # noqa: E402
 from penstock.gold.models import GatedNetwork, LayerSpec, ModelSpec  # noqa: E402
 from penstock.gold.quantize import (  # noqa: E402
     INPUT_SCALE,
     common_shift,
     fold_gate,
-    quantize,
     quantize_weights,
     whole_multipliers,
 )
@@ -148,7 +148,7 @@ def small_model():
 @pytest.fixture(scope="module")
 def quantized():
     model, images = small_model()
-    return model, images, quantize(model, images), tensor_scales(model, images)
+    return model, images, import_gated_network(model, images), tensor_scales(model, images)
 
 
 def tensor_scales(model, images):
@@ -232,7 +232,7 @@ def test_weights_that_are_not_finite_are_refused_by_name(name, value):
     model, images = small_model()
     model.state_dict()[name].view(-1)[1] = value
     with pytest.raises(PenstockError) as caught:
-        quantize(model, images)
+        import_gated_network(model, images)
     assert str(caught.value) == f"weights {name}: must be finite numbers, not NaN or infinite"
 
 
@@ -241,5 +241,5 @@ def test_a_dead_layer_is_refused_by_name():
     model.norms["stem"].weight.data.zero_()
     model.norms["stem"].bias.data.fill_(-1)
     with pytest.raises(PenstockError) as caught:
-        quantize(model, images)
+        import_gated_network(model, images)
     assert str(caught.value) == "layer stem: calibration must see a value other than 0"
