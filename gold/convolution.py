@@ -3,6 +3,7 @@
 import numpy as np
 
 from penstock.errors import PenstockError
+from penstock.gold.windows import windows
 from penstock.network import output_size
 
 _EXACT = {np.float32: 2**24, np.float64: 2**53}  # every integer up to here is held exactly
@@ -41,13 +42,12 @@ def convolution(
             f"{x.shape[2] + top + bottom}x{x.shape[3] + left + right}"
         )
     matrix = weights.reshape(out_channels, -1).astype(dtype)
-    padded = np.pad(x.astype(dtype), ((0, 0), (0, 0), (top, bottom), (left, right)))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (kernel, kernel), axis=(2, 3))
-    windows = windows[:, :, ::stride, ::stride].transpose(0, 1, 4, 5, 2, 3)
+    view = windows(x.astype(dtype), (kernel, kernel), stride, padding)
+    view = view.transpose(0, 1, 4, 5, 2, 3)
     sums = np.empty((len(x), out_channels, height, width), np.int64)
     chunk = max(1, _CHUNK // (matrix.shape[1] * height * width))
     for first in range(0, len(x), chunk):
-        unfolded = windows[first : first + chunk].reshape(-1, matrix.shape[1], height * width)
+        unfolded = view[first : first + chunk].reshape(-1, matrix.shape[1], height * width)
         part = sums[first : first + chunk]
         part[:] = (matrix @ unfolded).reshape(part.shape)
     return sums

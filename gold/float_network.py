@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from penstock.gold.convolution import base_mask
+from penstock.gold.windows import windows
 from penstock.network import INPUT, Shape, output_size
 
 _CHUNK = 2**22  # unfolded inputs of a convolution that are held at once
@@ -173,23 +174,9 @@ def _unfolded(network: FloatNetwork) -> int:
     )
 
 
-def _windows(x, window, stride, padding, fill=0.0) -> np.ndarray:
-    """(N, C, H', W', window height, window width) view of x, padded with fill."""
-    top, left, bottom, right = padding
-    padded = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=fill)
-    view = np.lib.stride_tricks.sliding_window_view(padded, window, axis=(2, 3))
-    return view[:, :, ::stride, ::stride]
-
-
 def _products(layer: FloatConvolution, x: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    kernel = weights.shape[2]
-    height, width = (
-        output_size(size, kernel, layer.stride, before, after)
-        for size, before, after in zip(
-            x.shape[2:], layer.padding[:2], layer.padding[2:], strict=True
-        )
-    )
-    view = _windows(x, (kernel, kernel), layer.stride, layer.padding)
+    view = windows(x, weights.shape[2:], layer.stride, layer.padding)
+    height, width = view.shape[2:4]
     unfolded = view.transpose(0, 1, 4, 5, 2, 3).reshape(len(x), -1, height * width)
     return (weights.reshape(len(weights), -1) @ unfolded).reshape(len(x), -1, height, width)
 
@@ -219,8 +206,8 @@ def _pool(layer: FloatPool, tensors: dict[str, np.ndarray]) -> np.ndarray:
     x = tensors[layer.source]
     window = layer.window or x.shape[2:]
     if layer.kind == "max":
-        return _windows(x, window, layer.stride, layer.padding, -np.inf).max(axis=(4, 5))
-    return _windows(x, window, layer.stride, layer.padding).mean(axis=(4, 5))
+        return windows(x, window, layer.stride, layer.padding, -np.inf).max(axis=(4, 5))
+    return windows(x, window, layer.stride, layer.padding).mean(axis=(4, 5))
 
 
 def _classifier(layer: FloatClassifier, tensors: dict[str, np.ndarray]) -> np.ndarray:

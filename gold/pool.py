@@ -4,6 +4,7 @@ import numpy as np
 
 from penstock.errors import PenstockError
 from penstock.gold.requantize import requantize
+from penstock.gold.windows import windows
 
 
 def average_pool(
@@ -22,7 +23,8 @@ def average_pool(
     with 1/n inside, so padding counts as zeros; padding: top, left, bottom, right. Returns
     (N, C, H', W'), int8 where low < 0, else uint8. Raises PenstockError on other dtypes.
     """
-    sums = _windows(x, window, stride, padding, 0).sum(axis=(4, 5), dtype=np.int64)
+    _check(x, window, padding)
+    sums = windows(x, window, stride, padding).sum(axis=(4, 5), dtype=np.int64)
     channels = x.shape[1]
     return requantize(
         sums,
@@ -50,12 +52,11 @@ def max_pool(
     >>> max_pool(x, (1, 2), padding=(0, 1, 0, 0)).tolist()
     [[[[-5, -5]]]]
     """
-    lowest = np.iinfo(x.dtype).min if x.dtype in (np.int8, np.uint8) else 0
-    return _windows(x, window, stride, padding, lowest).max(axis=(4, 5))
+    _check(x, window, padding)
+    return windows(x, window, stride, padding, np.iinfo(x.dtype).min).max(axis=(4, 5))
 
 
-def _windows(x, window, stride, padding, fill) -> np.ndarray:
-    """(N, C, H', W', window height, window width) view of x, padded with fill."""
+def _check(x, window, padding):
     if x.dtype not in (np.int8, np.uint8) or x.ndim != 4:
         raise PenstockError(
             f"pool: inputs must be int8 or uint8 (N, C, H, W), not {x.dtype.name} {x.shape}"
@@ -63,8 +64,6 @@ def _windows(x, window, stride, padding, fill) -> np.ndarray:
     top, left, bottom, right = padding
     if any(side >= window[index % 2] for index, side in enumerate(padding)):
         raise PenstockError(f"pool: padding must be below the window {window}, not {padding}")
-    padded = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=fill)
-    if padded.shape[2] < window[0] or padded.shape[3] < window[1]:
-        raise PenstockError(f"pool: the map must be at least {window}, not {padded.shape[2:]}")
-    view = np.lib.stride_tricks.sliding_window_view(padded, window, axis=(2, 3))
-    return view[:, :, ::stride, ::stride]
+    padded = x.shape[2] + top + bottom, x.shape[3] + left + right
+    if padded[0] < window[0] or padded[1] < window[1]:
+        raise PenstockError(f"pool: the map must be at least {window}, not {padded}")
