@@ -3,7 +3,7 @@
 import dataclasses
 from pathlib import Path
 
-from amaranth.hdl import ClockSignal, Instance, Module, ResetSignal, Signal
+from amaranth.hdl import ClockSignal, Const, Instance, Module, ResetSignal, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -23,6 +23,7 @@ class SdramBoard(wiring.Component):
     """A memory for the core; ``violation`` is the text of the first rule that was broken, or 0."""
 
     def __init__(self, clock_hz: int, chip: SdramChip, **more: wiring.Member):
+        self.clock_hz = clock_hz
         self.sdram = Sdram(clock_hz=clock_hz, chip=chip)
         ports = {"memory": In(memory_signature()), "violation": Out(8 * MESSAGE_BYTES)}
         super().__init__({**ports, **more})
@@ -38,20 +39,21 @@ class SdramBoard(wiring.Component):
             if path[-1] == "ready" and not isinstance(port, Signal):
                 continue  # always ready
             if member.flow == In:
-                m.d.comb += inner.eq(self.wire(name, port))
+                m.d.comb += inner.eq(self.wire(m, name, port))
             else:
-                m.d.comb += port.eq(self.wire(name, inner))
+                m.d.comb += port.eq(self.wire(m, name, inner))
         pins = ("clk_en", "cs", "ras", "cas", "we", "ba", "a", "dqm")
         pins = {name: getattr(sdram.pins, name) for name in pins}
         pins |= {"dq_in": sdram.pins.dq.o, "dq_driven": sdram.pins.dq.oe}
         chip_ports = {}
         for name, pin in pins.items():
             pad = Signal.like(pin, name=f"pad_{name}", init=pin.init)
-            m.d.sync += pad.eq(self.wire(name, pin))
+            m.d.sync += pad.eq(self.wire(m, name, pin))
             chip_ports[f"i_{name}"] = pad
         dq_out = Signal(16)
-        m.d.sync += sdram.pins.dq.i.eq(self.wire("dq_out", dq_out))
+        m.d.sync += sdram.pins.dq.i.eq(self.wire(m, "dq_out", dq_out))
         chip = sdram.chip
+        times = chip_times(chip, self.clock_hz).items()
         m.submodules.chip = Instance(
             "penstock_sdram_chip",
             p_BANK_BITS=chip.bank_bits,
@@ -62,11 +64,12 @@ class SdramBoard(wiring.Component):
             i_rst=ResetSignal(),
             o_dq_out=dq_out,
             o_violation=self.violation,
+            **{f"i_{name}": self.wire(m, name, Const(time, 64)) for name, time in times},
             **chip_ports,
         )
         return m
 
-    def wire(self, name: str, value):
+    def wire(self, m: Module, name: str, value):
         """What becomes of a value on its way; a board with faults changes some."""
         return value
 

@@ -4,13 +4,30 @@
 // is a power cycle that keeps the content. Not modelled, so refused: auto precharge, BURST STOP,
 // power-down, self refresh, masked reads.
 //
-// Times come from plusargs of their names, in ps (+t_rcd=15000); what is not given is 0.
+// Times are in ps.
 module penstock_sdram_chip #(
     parameter BANK_BITS = 2,
     parameter ROW_BITS = 13,
     parameter COLUMN_BITS = 9,
     parameter MESSAGE = 100  // characters
 ) (
+    input longint period,  // of the clock
+    input longint t_rcd,
+    input longint t_rp,
+    input longint t_ras,
+    input longint t_ras_max,
+    input longint t_rc,
+    input longint t_rrd,
+    input longint t_rfc,
+    input longint t_wr,
+    input longint t_wr_cycles,
+    input longint t_mrd,
+    input longint t_mrd_cycles,
+    input longint t_refi,
+    input longint pause,  // after power-up
+    input longint start_refreshes,
+    input longint t_ck2,  // shortest period at CAS latency 2
+    input longint t_ck3,
     input wire clk,
     input wire rst,
     input wire clk_en,
@@ -30,30 +47,6 @@ module penstock_sdram_chip #(
     localparam longint NEVER = -(64'd1 << 60);
     localparam [2:0] NOP = 3'b000, STOP = 3'b001, READ = 3'b010, WRITE = 3'b011;
     localparam [2:0] ACTIVE = 3'b100, PRECHARGE = 3'b101, REFRESH = 3'b110, MODE = 3'b111;
-
-    longint period = 0, t_rcd = 0, t_rp = 0, t_ras = 0, t_ras_max = 0, t_rc = 0, t_rrd = 0;
-    longint t_rfc = 0, t_wr = 0, t_wr_cycles = 0, t_mrd = 0, t_mrd_cycles = 0, t_refi = 0;
-    longint pause = 0, start_refreshes = 0, t_ck2 = 0, t_ck3 = 0;
-
-    initial begin
-        void'($value$plusargs("period=%d", period));
-        void'($value$plusargs("t_rcd=%d", t_rcd));
-        void'($value$plusargs("t_rp=%d", t_rp));
-        void'($value$plusargs("t_ras=%d", t_ras));
-        void'($value$plusargs("t_ras_max=%d", t_ras_max));
-        void'($value$plusargs("t_rc=%d", t_rc));
-        void'($value$plusargs("t_rrd=%d", t_rrd));
-        void'($value$plusargs("t_rfc=%d", t_rfc));
-        void'($value$plusargs("t_wr=%d", t_wr));
-        void'($value$plusargs("t_wr_cycles=%d", t_wr_cycles));
-        void'($value$plusargs("t_mrd=%d", t_mrd));
-        void'($value$plusargs("t_mrd_cycles=%d", t_mrd_cycles));
-        void'($value$plusargs("t_refi=%d", t_refi));
-        void'($value$plusargs("pause=%d", pause));
-        void'($value$plusargs("start_refreshes=%d", start_refreshes));
-        void'($value$plusargs("t_ck2=%d", t_ck2));
-        void'($value$plusargs("t_ck3=%d", t_ck3));
-    end
 
     reg [15:0] memory [0:(1 << BANK_BITS + ROW_BITS + COLUMN_BITS) - 1];
 
