@@ -22,7 +22,7 @@ IO_LATENCY = 2
 """Cycles that the board's registers take: one on the way to the chip, one on the way back."""
 
 READ_BEATS = 16
-"""Beats that may wait for the core or be on their way to it; the first place costs as much."""
+"""Beats on their way to the core or waiting for it: as deep as a distributed RAM of ECP5 is."""
 
 PATIENCE = 7
 """Cycles that a side whose turn it is may have nothing to move before the other gets its turn."""
@@ -54,8 +54,10 @@ class SdramChip:
     cl3_max_hz: int
 
     def __post_init__(self):
-        if not 8 <= self.column_bits <= 10:  # A10 is no column, and a request keeps to its row
+        if not 8 <= self.column_bits <= 10:  # a request keeps to its row, and A10 is no column
             raise PenstockError(f"column_bits must be in 8..10, not {self.column_bits!r}")
+        if self.row_bits < 11:  # A10 in PRECHARGE
+            raise PenstockError(f"row_bits must be at least 11, not {self.row_bits!r}")
 
     @property
     def bytes(self) -> int:
@@ -201,17 +203,17 @@ class Sdram(wiring.Component):
 
     Byte address = ``{row, bank, column, byte}``. A beat is one burst of four words, the lowest
     first: four cycles. One row is open at a time, for reading or for writing; another costs
-    ``close - 4 + precharge + activate`` cycles (5 to 10), a refresh some more. A request outside of
-    the chip moves no word: each of its beats is an error, or its done is.
+    ``close - 4 + precharge + activate`` cycles (3 to 7), a refresh about twice that. A request
+    outside of the chip moves no word: each of its beats is an error, or its done is.
 
     Reads and writes take turns: a request each where both wait, and a side that has nothing to move
     for PATIENCE cycles (read data are refused, write data do not come) gives way, so that neither
     waits for the other's partner. A refresh waits for no more than a beat. A read beat is asked for
     when one of READ_BEATS places is free for it, so a refusal of read data stops no burst.
 
-    A read's first beat comes ``13 + activate + cas_latency`` cycles after its request is offered,
-    where no row is open. ``write_done`` comes 3 cycles after the request's last WRITE. No
-    combinational path from input to output.
+    A read's first beat comes ``12 + activate + cas_latency`` cycles after its request is offered,
+    where no row is open. ``write_done`` comes two cycles after the request's last WRITE, with which
+    any later READ sees the data. No combinational path from input to output.
 
     Every pin is or comes from a register. The board adds another in each IO cell, in and out: the
     first word of a READ that the ports show in cycle t is taken from ``dq.i`` in cycle
@@ -225,48 +227,38 @@ class Sdram(wiring.Component):
         super().__init__(
             {"memory": In(memory_signature()), "pins": Out(sdram_pins_signature(chip))}
         )
+        self.read = _Side("read", self.memory.read_request, chip)
+        self.write = _Side("write", self.memory.write_request, chip)
+        self.turn = Signal()  # 1: the write's
+        self.moves = Signal()  # a beat of the side whose turn it is begins
+        self.wait = Signal(range(max(self.cycles.refresh, self.cycles.mode, 8)))
+        self.idle = Signal()  # a command may follow the last one
 
     def elaborate(self, platform):
         m = Module()
-        self.read = _Side("read", self.memory.read_request, self.chip)
-        self.write = _Side("write", self.memory.write_request, self.chip)
-        self.turn = Signal()  # 1: the write's
-        self.moves = Signal()  # a beat of the side whose turn it is begins
-        self.wait = Signal(range(max(self.cycles.refresh, self.cycles.mode, 8)))  # until a command
-        self.idle = Signal()
         m.d.comb += self.idle.eq(self.wait == 0)
         with m.If(~self.idle):
             m.d.sync += self.wait.eq(self.wait - 1)
-        self._requests(m)
+        for index, side in enumerate((self.read, self.write)):
+            self._requests(m, side, self.moves & (self.turn == index))
         self._turns(m)
         self._commands(m)
         self._read_data(m)
         self._write_data(m)
         return m
 
-    def _requests(self, m: Module):
-        """Take a request of each side, count its beats."""
-        for index, side in enumerate((self.read, self.write)):
-            request = side.request
-            m.d.comb += request.ready.eq(~side.open)
-            with m.If(request.valid & ~side.open):
-                beat = request.p.address[3:]
-                m.d.sync += [
-                    side.open.eq(1),
-                    side.left.eq(request.p.beats),
-                    Cat(side.place.as_value(), side.outside).eq(
-                        Cat(
-                            beat[: len(side.place.as_value())],
-                            beat[len(side.place.as_value()) :].any(),
-                        )
-                    ),
-                ]
-            with m.If(self.moves & (self.turn == index)):
-                m.d.sync += [
-                    side.place.column.eq(side.place.column + 1),
-                    side.left.eq(side.left - 1),
-                    side.open.eq(side.left != 1),
-                ]
+    def _requests(self, m: Module, side: _Side, moves):
+        """Take a side's next request, count its beats."""
+        request, place = side.request, side.place
+        beat = request.p.address[(MEMORY_BITS // 8 - 1).bit_length() :]
+        bits = len(place.as_value())
+        m.d.comb += request.ready.eq(~side.open)
+        with m.If(moves):
+            m.d.sync += place.column.eq(place.column + 1)
+            m.d.sync += [side.left.eq(side.left - 1), side.open.eq(side.left != 1)]
+        with m.If(request.valid & ~side.open):
+            m.d.sync += [place.eq(beat[:bits]), side.outside.eq(beat[bits:].any())]
+            m.d.sync += [side.left.eq(request.p.beats), side.open.eq(1)]
 
     def _turns(self, m: Module):
         """Whose turn it is; it cannot change from a side that may move a beat at once."""
@@ -275,27 +267,22 @@ class Sdram(wiring.Component):
             m.d.sync += quiet.eq(0)
         with m.Elif(quiet != PATIENCE):
             m.d.sync += quiet.eq(quiet + 1)
-        with m.Switch(self.turn):
-            for index, (side, other) in enumerate(
-                ((self.read, self.write), (self.write, self.read))
-            ):
-                done = ~side.open | (~side.able & (quiet == PATIENCE))
-                with m.Case(index), m.If(done & other.able):
-                    m.d.sync += self.turn.eq(1 - index)
+        for turn, side, other in ((0, self.read, self.write), (1, self.write, self.read)):
+            over = ~side.open | (~side.able & (quiet == PATIENCE))
+            with m.If((self.turn == turn) & over & other.able):
+                m.d.sync += self.turn.eq(1 - turn)
 
     def _commands(self, m: Module):
         """The chip's commands, from one state to the next."""
         pins, cycles, state = self.pins, self.cycles, Signal(_State)
-        active, opened = Signal(), Signal.like(self.read.place)  # a row is open: this one,
-        for_write = Signal()  # and for this
+        active, opened = Signal(), Signal.like(self.read.place)  # a row is open; which,
+        for_write = Signal()  # and what for
         due = Signal(init=1)  # a refresh
         tick = self._refresh_ticks(m)
-        count = Signal(
-            range(max(cycles.pause_intervals, self.chip.start_refreshes)),
-            init=cycles.pause_intervals - 1,
-        )
-        place = Mux(self.turn, self.write.place, self.read.place)
-        place = data.View(self.read.place.shape(), place)
+        steps = max(cycles.pause_intervals, self.chip.start_refreshes)
+        count = Signal(range(steps), init=cycles.pause_intervals - 1)  # left of the start-up
+        place = Signal.like(self.read.place)
+        m.d.comb += place.eq(Mux(self.turn, self.write.place, self.read.place))
         able, here, outside = Signal(), Signal(), Signal()
         for index, side in enumerate((self.read, self.write)):
             m.d.sync += side.hit.eq(
@@ -314,10 +301,8 @@ class Sdram(wiring.Component):
             with m.Case(_State.PAUSE), m.If(tick):
                 m.d.sync += count.eq(count - 1)
                 with m.If(count == 0):
-                    m.d.sync += [
-                        state.eq(_State.PRECHARGE),
-                        count.eq(self.chip.start_refreshes - 1),
-                    ]
+                    m.d.sync += count.eq(self.chip.start_refreshes - 1)
+                    m.d.sync += state.eq(_State.PRECHARGE)
             with m.Case(_State.PRECHARGE):
                 m.d.sync += pins.a.eq(1 << 10)  # all banks
                 with m.If(self.idle):
