@@ -204,7 +204,8 @@ class Sdram(wiring.Component):
     Byte address = ``{row, bank, column, byte}``. A beat is one burst of four words, the lowest
     first: four cycles. One row is open at a time, for reading or for writing; another costs
     ``close - 4 + precharge + activate`` cycles (3 to 7), a refresh about twice that. A request
-    outside of the chip moves no word: each of its beats is an error, or its done is.
+    outside of the chip moves no word: each of its beats is an error, or its done is. A write may
+    pass a read that has not got all its beats, and a read a write that is not done.
 
     Reads and writes take turns: a request each where both wait, and a side that has nothing to move
     for PATIENCE cycles (read data are refused, write data do not come) gives way, so that neither
