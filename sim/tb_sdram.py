@@ -47,9 +47,11 @@ class Memory:
         self.data = StreamSink(dut, "memory__read_data", read_data_layout(), **knobs, seed=5)
         done = payload_layout(memory_signature().members["write_done"].signature)
         self.done = StreamMonitor(dut, "memory__write_done", done)
+        self.taken = StreamMonitor(dut, "memory__write_data", write_data_layout())
         self.expected: list[dict] = []  # of `data`
         self.failing: list[dict] = []  # of `done`
         cocotb.start_soon(self._rules())
+        cocotb.start_soon(self._done_after_data())
 
     async def _rules(self):
         await ValueChange(self.dut.violation)
@@ -57,6 +59,13 @@ class Memory:
             await ValueChange(self.dut.violation)
         message = text.to_bytes(-(-text.bit_length() // 8), "big").decode()
         raise AssertionError(f"the chip's rules must be kept: {message}")
+
+    async def _done_after_data(self):
+        while True:
+            count = len(self.done.words) + 1
+            await self.done.wait_for(count)
+            taken = sum(word["last"] for word in self.taken.words)
+            assert taken >= count, f"write {count} is done before its last beat is taken"
 
     def write(self, address: int, beats: int):
         """Queue a write of random beats; returns at once."""
@@ -144,6 +153,40 @@ async def bytes_are_kept(dut, stalls):
         await memory.finished()
     for block in blocks:
         memory.read(block, BURST_BEATS)
+    await memory.finished()
+    await quiet(memory)
+
+
+@cocotb.test(timeout_time=3, timeout_unit="ms")
+async def places_one_bit_apart(dut):
+    """Two places that differ in one bit of bank, row or half, one right after the other."""
+    memory = await started(dut, seed=random.getrandbits(32))
+    block = memory.blocks(1)[0]
+    others = [block ^ 1 << bit for bit in range(9, 25)]
+    for other in others:
+        for place in (block, other, block):
+            memory.write(place, 2)
+    await memory.finished()
+    for other in others:
+        for place in (block, other, block):
+            memory.read(place, 2)
+    await memory.finished()
+    await quiet(memory)
+
+
+@cocotb.test(timeout_time=3, timeout_unit="ms")
+async def both_directions_in_one_row(dut):
+    """Short writes to one half of a row, short reads of the other, all of them waiting at once."""
+    memory = await started(dut, seed=random.getrandbits(32))
+    block = memory.blocks(1)[0]
+    memory.write(block, BURST_BEATS)
+    await memory.finished()
+    for _ in range(40):
+        beats = memory.random.choice([1, 2, 5])
+        memory.write(block ^ BLOCK, beats)
+        memory.read(block, beats)
+    await memory.finished()
+    memory.read(block ^ BLOCK, 1)
     await memory.finished()
     await quiet(memory)
 

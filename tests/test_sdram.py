@@ -23,7 +23,7 @@ from penstock.hw.verilog import to_verilog
 from penstock.sim.runner import SimulationError, build_component, run
 from penstock.sim.sdram_board import MODEL, SdramBoard
 
-TESTS = 11
+TESTS = 13
 BOARDS = {"50": (50_000_000, ULX3S), "100": (100_000_000, ULX3S), "133": (133_000_000, W9825G6_6)}
 MEASURED = {
     "50": {"write": 265.2, "read": 265.2, "read of random blocks": 267.5},
