@@ -24,7 +24,7 @@ REQUEST_START = 0x50
 ANSWER_START = 0xA5
 IDENTITY = int.from_bytes(b"PNSL", "little")
 
-SHORTEST_SILENCE, LONGEST_SILENCE = 0.025, 0.1
+SHORTEST_SILENCE, LONGEST_SILENCE = 0.05, 0.1
 """Seconds: a pause inside a frame that the link bears with, one behind which it expects a frame."""
 
 

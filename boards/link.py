@@ -46,7 +46,7 @@ class BitCrc32(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        state, feedback = Signal(32, init=-1), Signal()
+        state, feedback = Signal(32, reset_less=True), Signal()
         m.d.comb += feedback.eq((state[0] ^ self.i) & ~self.check)
         m.d.comb += self.o.eq(~state[0])
         with m.If(self.restart):
@@ -117,13 +117,16 @@ class HostLink(wiring.Component):
             }
         )
         self.phase = Signal(_Phase, init=_Phase.IDLE)
-        self.word = Signal(MEMORY_BITS)  # bits enter at the top and leave at the bottom
-        self.position = Signal(range(MEMORY_BITS))  # bits of this phase so far
-        self.operation = Signal(3)
-        self.sequence = Signal(8)
-        self.address = Signal(memory_bits)  # a counter within its block
-        self.left = Signal(range(BURST_BEATS + 1))  # words of the request
-        self.status = Signal(Status)
+        self.word = Signal(
+            MEMORY_BITS, reset_less=True
+        )  # bits enter at the top and leave at the bottom
+        self.position = Signal(range(MEMORY_BITS), reset_less=True)  # bits of this phase so far
+        self.operation = Signal(3, reset_less=True)
+        self.sequence = Signal(8, reset_less=True)
+        self.address = Signal(memory_bits, reset_less=True)  # a counter within its block
+        self.left = Signal(range(BURST_BEATS + 1), reset_less=True)  # words of the request
+        self.status = Signal(Status, reset_less=True)
+        self.loads = Signal()  # what was read becomes `word`
         self.starts = Signal()  # the offered byte begins a request; held until it is taken
         self.wrong = Signal()  # a check of this request
         self.answered = Signal()  # the memory has, to a write
@@ -174,13 +177,22 @@ class HostLink(wiring.Component):
         with m.If(crc.step):
             m.d.sync += position.eq(Mux(end, 0, position + 1))
             m.d.sync += self.wrong.eq(self.wrong | (crc.check & receiving & (received != crc.o)))
-            with m.If(~crc.check):
-                m.d.sync += self.word.eq(Cat(self.word[1:], received))
+        with m.If(self.loads | (crc.step & ~crc.check)):
+            m.d.sync += self.word.eq(self._following(received))
         with m.If(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
         with m.If(crc.step & sending):
             m.d.sync += self.o.payload.eq(Cat(self.o.payload[1:], sent))
             m.d.sync += self.o.valid.eq(byte)
+
+    def _following(self, received):
+        """What `word` becomes: a bit further, or what was read."""
+        is_register, is_memory = (
+            self.phase == phase for phase in (_Phase.FETCH_REGISTER, _Phase.FETCH_DATA)
+        )
+        shifted = Cat(self.word[1:], received)
+        low = Mux(is_register, self.registers.read_data, shifted[:32])
+        return Mux(is_memory, self.memory.read_data.p.data, Cat(low, shifted[32:]))
 
     def _sent(self, crc: BitCrc32):
         """The bit of an answer that is sent next."""
@@ -345,7 +357,7 @@ class HostLink(wiring.Component):
         with m.Case(_Phase.FETCH_REGISTER):
             m.d.sync += self.position.eq(self.position + 1)
             with m.If(self.position == REGISTER_WAIT):
-                m.d.sync += self.word[:32].eq(self.registers.read_data)
+                m.d.comb += self.loads.eq(1)
                 m.d.sync += [self.position.eq(0), phase.eq(_Phase.SEND)]
         with m.Case(_Phase.FETCH_REQUEST):
             m.d.comb += memory.read_request.valid.eq(1)
@@ -354,7 +366,8 @@ class HostLink(wiring.Component):
         with m.Case(_Phase.FETCH_DATA):
             m.d.comb += memory.read_data.ready.eq(1)
             with m.If(memory.read_data.valid):
-                m.d.sync += [self.word.eq(memory.read_data.p.data), phase.eq(_Phase.SEND)]
+                m.d.comb += self.loads.eq(1)
+                m.d.sync += phase.eq(_Phase.SEND)
                 with m.If(memory.read_data.p.error):
                     m.d.sync += self.status.eq(Status.MEMORY_ERROR)
 
