@@ -20,6 +20,7 @@ BLOCK_BYTES = BURST_BEATS * WORD_BYTES
 WRITE_BYTES = 64
 """A write of memory begins at a multiple of it."""
 
+DEFAULT_BAUD = 1_000_000
 REQUEST_START = 0x50
 ANSWER_START = 0xA5
 IDENTITY = int.from_bytes(b"PNSL", "little")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import io
 import os
 import shlex
 import sys
@@ -17,9 +18,9 @@ from typing import TYPE_CHECKING
 from penstock import __version__
 from penstock.config import PRESETS
 from penstock.configuration_file import load_config
-from penstock.errors import PenstockError, SimulationError
-from penstock.network import Network, load_network, write_whole
-from penstock.output import check_writable, progress, write_all, write_json
+from penstock.errors import BoardError, PenstockError, SimulationError
+from penstock.network import Classifier, Network, load_network, write_whole
+from penstock.output import check_writable, progress, progress_bar, write_all, write_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PenstockError as error:
         print(f"penstock: error: {error}", file=sys.stderr)
         return BAD_INPUT
-    except SimulationError as error:
+    except (SimulationError, BoardError) as error:
         print(f"penstock: {error}", file=sys.stderr)
         return DIFFER
     except KeyboardInterrupt:
@@ -76,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_verilog(commands)
     _add_simulate(commands)
     _add_compare(commands)
+    _add_run(commands)
     _add_report(commands)
     _add_bench(commands)
     _add_results(commands)
@@ -201,6 +203,30 @@ def _add_compare(commands):
         commands, "compare", _compare, "hold the simulated hardware against the golden model"
     )
     _add_run_options(parser)
+
+
+def _add_run(commands):
+    parser = _command(commands, "run", _run_board, "run a program on a board, over its serial port")
+    parser.add_argument("--port", metavar="PORT", required=True, help="/dev/ttyUSB1, COM3, ...")
+    parser.add_argument("program", metavar="PROGRAM", help="program file of `penstock compile`")
+    parser.add_argument(
+        "input",
+        metavar="IMAGES.npy",
+        nargs="?",
+        help="(N, C, H, W), uint8 or int8; default: digits",
+    )
+    parser.add_argument("--images", type=int, metavar="N", help="default: 8 digits, or all of FILE")
+    parser.add_argument("--baud", type=_baud, metavar="N", help="of the board; default: 1,000,000")
+    parser.add_argument("--no-gating", action="store_true", help="as dense convolutions")
+    parser.add_argument("--output", metavar="FILE.npz", help="write the outputs into this file")
+    _add_seed(parser, "the choice of digits")
+    _add_json(parser)
+
+
+def _baud(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 2**31:
+        raise argparse.ArgumentTypeError(f"must be a positive integer, not {text!r}")
+    return int(text)
 
 
 def _add_run_options(parser: argparse.ArgumentParser):
@@ -405,6 +431,46 @@ def _run(options, ways: list[bool]) -> tuple[Program, np.ndarray, dict[bool, Run
     check_writable(options.json, wave, wave and save_path(wave))
     runs = run_program(program, images, ways, seed=options.seed, wave=wave, core_alone=options.core)
     return program, images, runs
+
+
+def _run_board(options) -> None:
+    import numpy as np
+
+    from penstock import display
+    from penstock.images import choose_images
+    from penstock.memory_map import MemoryMap, check_images
+    from penstock.program import load_program
+
+    program = load_program(options.program)
+    images = choose_images(program.network, options.input, options.images, options.seed)
+    check_images(program.network, images)
+    if options.output and not isinstance(program.network.layers[-1], Classifier):
+        raise PenstockError(f"--output: network {program.network.name} must end in a classifier")
+    check_writable(options.json, options.output)
+    try:
+        from penstock.boards.host import DEFAULT_BAUD, Board, board_figures
+    except ModuleNotFoundError as error:
+        if error.name != "serial":
+            raise
+        raise PenstockError(
+            "run: needs pyserial, which is not installed: pip install 'penstock[boards]'"
+        ) from None
+    layout, gating = MemoryMap(program, len(images)), not options.no_gating
+    with Board(options.port, options.baud or DEFAULT_BAUD) as board:
+        with progress_bar(f"loading {program.network.name}", layout.first_input) as advance:
+            board.load(program, advance)
+        text = f"running {len(images)} images, gating {'on' if gating else 'off'}"
+        with progress_bar(text, layout.first_output - layout.first_input) as advance:
+            run = board.run(images, gating, advance)
+    figures = board_figures(program, run, gating)
+    console = display.console()
+    console.print(display.counter_table(run.counters))
+    console.print(display.fact_table(*display.board_facts(figures)))
+    if options.output:
+        content = io.BytesIO()
+        np.savez(content, outputs=run.outputs)
+        write_whole(options.output, content.getvalue())
+    write_json(options.json, figures)
 
 
 def _report(options) -> None:

@@ -195,6 +195,15 @@ def figure_facts(figures: Mapping) -> dict[str, str]:
     }
 
 
+def board_facts(figures: Mapping) -> tuple[str, dict[str, str]]:
+    """Title and lines of a run on a board."""
+    gating = "on" if figures["gating"] else "off"
+    facts = {f"cycles per image, gating {gating}": f"{figures['cycles']:,.1f}"}
+    if figures["classes"]:
+        facts["classes"] = ", ".join(map(str, figures["classes"]))
+    return f"{figures['network']} on {figures['config']}, {figures['images']} images", facts
+
+
 def show_verdict(output: Console, program: Program, comparisons: Mapping, figures: Mapping):
     """One line: all agree, or the first difference."""
     difference = first_difference(program, comparisons)

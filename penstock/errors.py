@@ -7,3 +7,7 @@ class PenstockError(ValueError):
 
 class SimulationError(RuntimeError):
     """A build or a bench failed; the message ends with the last lines of its log."""
+
+
+class BoardError(RuntimeError):
+    """A board failed: it does not answer, its cable was pulled, its core stopped with an error."""

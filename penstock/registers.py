@@ -29,6 +29,23 @@ class Code(IntEnum):
     MISALIGNED = 11  # an address or stride of the command is no multiple of 64 bytes
 
 
+CODE_TEXT = {
+    Code.OK: "done",
+    Code.BAD_MAGIC: "the program does not begin with PNST",
+    Code.BAD_VERSION: "the program has another format version",
+    Code.BAD_CONFIG: "the program was compiled for another configuration",
+    Code.BAD_LENGTH: "the program's sections do not add up, or exceed this configuration",
+    Code.BAD_CRC: "the program is corrupt",
+    Code.NOT_LOADED: "no program is loaded",
+    Code.TIMEOUT: "nothing happened for WATCHDOG cycles",
+    Code.ABORTED: "aborted",
+    Code.BUS_ERROR: "the memory answered with an error",
+    Code.BAD_COMMAND: "unknown command, or a run of 0 images",
+    Code.MISALIGNED: "an address or stride is not aligned",
+}
+"""What a code says, as in hw/driver/penstock.c."""
+
+
 class State(IntEnum):
     """What the core is doing."""
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from penstock.hw.accelerator import Accelerator
 from penstock.hw.core import Core
+from penstock.memory_map import check_images
 from penstock.network import write_whole
 from penstock.output import progress
 from penstock.program import Program
@@ -15,7 +16,6 @@ from penstock.sim.simulate import (
     Run,
     build_accelerator,
     build_core,
-    check_images,
     simulate_many,
 )
 from penstock.sim.waves import Waves, save_file, wave_kind

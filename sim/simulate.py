@@ -17,9 +17,10 @@ from penstock.errors import PenstockError
 from penstock.gold import runner as gold
 from penstock.hw.accelerator import Accelerator
 from penstock.hw.core import Core
-from penstock.network import Classifier, Network
-from penstock.program import WORD_BYTES, Program
-from penstock.registers import ALIGNMENT, Code
+from penstock.memory_map import MemoryMap, check_images
+from penstock.network import Classifier
+from penstock.program import Program
+from penstock.registers import Code
 from penstock.sim.harness import RECORDER, Harness
 from penstock.sim.records import Observed, observe, read_records, records_of_mark
 from penstock.sim.runner import Build, build_recipe, run, run_folder, source_digest
@@ -181,69 +182,18 @@ def _check(job: Job, cfg: Config):
     check_images(network, job.images)
 
 
-def check_images(network: Network, images: np.ndarray):
-    """Raise PenstockError unless ``images`` are what the network takes."""
-    shape = network.input
-    wanted = shape.channels, shape.height, shape.width
-    if images.ndim != 4 or images.shape[1:] != wanted or not len(images):
-        raise PenstockError(
-            f"images: must be (N, {', '.join(map(str, wanted))}) with N of 1 or more, "
-            f"not {images.shape}"
-        )
-    dtype = np.dtype(np.int8 if shape.signed else np.uint8)
-    if images.dtype != dtype:
-        raise PenstockError(f"images: must be {dtype.name}, not {images.dtype.name}")
-
-
-def image_bytes(program: Program, images: np.ndarray) -> np.ndarray:
-    """Images as they lie in memory: (N, bytes of one image) uint8, whole 64-bit words each.
-
-    Channel words in order, in each the pixels in raster order, w bytes a pixel; missing channels
-    are 0.
-    """
-    word, header = program.config.word, program.header
-    count, channels, height, width = images.shape
-    planes = header["input_planes"]
-    padded = np.zeros((count, planes * word, height, width), np.uint8)
-    padded[:, :channels] = images.view(np.uint8)
-    pixels = padded.reshape(count, planes, word, height, width).transpose(0, 1, 3, 4, 2)
-    stored = np.zeros((count, header["input_beats"] * WORD_BYTES), np.uint8)
-    stored[:, : padded[0].size] = pixels.reshape(count, -1)
-    return stored
-
-
-def _aligned(size: int) -> int:
-    return -(-size // ALIGNMENT) * ALIGNMENT
-
-
 def write_job(job: Job, index: int, folder: Path) -> dict:
     """Lay program, images and room for the outputs out in a memory image; what the bench needs."""
-    program = job.program.to_words().astype("<u8").tobytes()
-    images = image_bytes(job.program, job.images)
-    count = len(images)
-    output_stride = _aligned(job.program.header["output_beats"] * WORD_BYTES)
-    input_stride = _aligned(images.shape[1])
-    first_input = _aligned(len(program))
-    first_output = first_input + count * input_stride
-    content = bytearray(first_output + count * output_stride)
+    layout = MemoryMap(job.program, len(job.images))
+    content = bytearray(layout.size)
+    program, images = layout.program_bytes(), layout.input_bytes(job.images)
     content[: len(program)] = program
-    for number, image in enumerate(images):
-        start = first_input + number * input_stride
-        content[start : start + images.shape[1]] = image.tobytes()
+    content[layout.first_input : layout.first_output] = images
     (folder / f"memory_{index}").write_bytes(content)
     return {
         "memory": f"memory_{index}",
         "output": f"output_{index}",
-        "registers": {
-            "PROGRAM": 0,
-            "INPUT": first_input,
-            "INPUT_STRIDE": input_stride,
-            "OUTPUT": first_output,
-            "OUTPUT_STRIDE": output_stride,
-            "IMAGES": count,
-            "GATING": int(job.gating),
-            "WATCHDOG": _WATCHDOG,
-        },
+        "registers": layout.registers(job.gating) | {"WATCHDOG": _WATCHDOG},
         "latency": job.latency,
         "stalls": job.stalls,
     }
@@ -255,7 +205,7 @@ def _outcome(job: Job, result: dict, records: np.ndarray, output: Path) -> Run:
     logits = None
     if code == Code.OK:
         observed = observe(records, job.program, len(job.images))
-        logits = _logits(job, np.frombuffer(output.read_bytes(), np.uint8))
+        logits = MemoryMap(job.program, len(job.images)).logits(output.read_bytes())
     cycles = counters["CYCLES"] | counters["CYCLES_HIGH"] << 32
     return Run(
         code=code,
@@ -270,14 +220,6 @@ def _outcome(job: Job, result: dict, records: np.ndarray, output: Path) -> Run:
         speed=result["simulated_cycles"] / result["seconds"] if result["seconds"] else 0.0,
         errors=observed.errors,
     )
-
-
-def _logits(job: Job, output: np.ndarray) -> np.ndarray | None:
-    last = job.program.network.layers[-1]
-    if not isinstance(last, Classifier):
-        return None
-    rows = output.reshape(len(job.images), -1)[:, : 4 * len(last.weights)]
-    return np.ascontiguousarray(rows).view("<i4")
 
 
 def compare(

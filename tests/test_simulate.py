@@ -9,6 +9,7 @@ from random_networks import random_case
 from penstock.config import preset
 from penstock.errors import PenstockError, SimulationError
 from penstock.gold.runner import run as golden
+from penstock.memory_map import image_bytes
 from penstock.network import INPUT, Classifier
 from penstock.program import WORD_BYTES
 from penstock.registers import Code
@@ -18,7 +19,6 @@ from penstock.sim.simulate import (
     Run,
     build_accelerator,
     compare,
-    image_bytes,
     simulate,
     simulate_many,
 )
