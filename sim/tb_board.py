@@ -1,0 +1,208 @@
+"""A simulated board on a pseudo-terminal, which the real host opens as its serial port.
+
+The host runs in processes of its own, as on any PC; between its terminal and the pins the bench
+draws bits, disturbs them, and pulls the cable.
+"""
+
+import os
+import random
+import subprocess
+import sys
+import time
+import tty
+
+import cocotb
+import numpy as np
+from cocotb.triggers import FallingEdge, RisingEdge, Timer
+
+from penstock.boards.uart import baud_divisor
+from penstock.sim.board import BAUD, CLOCK_HZ, MEMORY_BITS
+from penstock.sim.memory import MemoryModel
+from penstock.sim.runner import bench_parameters
+from penstock.sim.streams import CLOCK_PERIOD, start_clock
+
+BIT = CLOCK_PERIOD * baud_divisor(CLOCK_HZ, BAUD)  # ns
+HOST_BAUD = "2400"  # what the host believes: it waits for answers accordingly
+WALL_TIME = 100  # seconds for one run of the host
+
+
+class Cable:
+    """A pseudo-terminal whose bytes go over the board's pins, and back.
+
+    ``noise``: probability of a flipped bit in a byte, either way. ``sent``: bytes that the board
+    was sent so far.
+    """
+
+    def __init__(self, dut):
+        self._dut = dut
+        self.noise = 0.0
+        self.sent = 0
+        self.pulled = False
+        self._master, self._slave = os.openpty()
+        tty.setraw(self._slave)
+        os.set_blocking(self._master, False)
+        self.port = os.ttyname(self._slave)
+        self._tasks = [cocotb.start_soon(self._to_board()), cocotb.start_soon(self._to_host())]
+
+    def pull(self):
+        """The port is gone, in the middle of a byte or not."""
+        for task in self._tasks:
+            task.cancel()
+        os.close(self._slave)
+        os.close(self._master)
+        self._dut.rx.value = 1
+        self.pulled = True
+
+    async def insert(self, noise: bytes):
+        """Bytes on the line that no host has sent."""
+        for byte in noise:
+            await self._send(byte)
+
+    async def _to_board(self):
+        while True:
+            try:
+                came = os.read(self._master, 4096)
+            except BlockingIOError:
+                await Timer(20 * BIT, "ns")
+                continue
+            for byte in came:
+                await self._send(self._disturbed(byte))
+                self.sent += 1
+
+    async def _send(self, byte: int):
+        for value in (0, *(byte >> bit & 1 for bit in range(8)), 1):
+            self._dut.rx.value = value
+            await Timer(BIT, "ns")
+
+    async def _to_host(self):
+        tx = self._dut.tx
+        while True:
+            await FallingEdge(tx)
+            await Timer(BIT + BIT // 2, "ns")
+            byte = 0
+            for bit in range(8):
+                byte |= int(tx.value) << bit
+                await Timer(BIT, "ns")
+            assert tx.value, "a stop bit must be high"
+            os.write(self._master, bytes((self._disturbed(byte),)))
+
+    def _disturbed(self, byte: int) -> int:
+        if random.random() >= self.noise:
+            return byte
+        return byte ^ 1 << random.randrange(8)
+
+
+def start_host(*arguments: str) -> subprocess.Popen:
+    """A process of the host: python with these arguments."""
+    command = [sys.executable, "-P", *arguments]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, text=True, **pipes)
+
+
+async def finished(host: subprocess.Popen) -> tuple[int, str]:
+    """(exit code, standard error) of a host's process, while the board goes on."""
+    deadline = time.monotonic() + WALL_TIME
+    while host.poll() is None:
+        await Timer(100 * BIT, "ns")
+        assert time.monotonic() < deadline, "the host must end"
+    return host.returncode, host.communicate()[1]
+
+
+def run_arguments(cable: Cable, program: str, output: str) -> list[str]:
+    """Those of `penstock run` on the bench's images."""
+    port = ["--port", cable.port, "--baud", HOST_BAUD]
+    return ["-m", "penstock", "run", *port, program, "images.npy", "--output", output]
+
+
+async def check_run(cable: Cable, gating: bool = True):
+    """The whole way: load, run, outputs equal to the golden model's."""
+    host = start_host(
+        *run_arguments(cable, "program.bin", "outputs.npz"), *([] if gating else ["--no-gating"])
+    )
+    code, errors = await finished(host)
+    assert code == 0, errors
+    with np.load("outputs.npz") as outputs, np.load("golden.npz") as golden:
+        np.testing.assert_array_equal(outputs["outputs"], golden["on" if gating else "off"])
+    os.remove("outputs.npz")
+
+
+async def started(dut) -> Cable:
+    cable = Cable(dut)
+    dut.rx.value = 1
+    memory = MemoryModel(dut, size=1 << MEMORY_BITS, latency=12)
+    memory.content = bytearray(random.randbytes(len(memory.content)))
+    await start_clock(dut)
+    return cable
+
+
+async def loading(cable: Cable, host: subprocess.Popen):
+    """Wait until the host is in the middle of the program."""
+    begun = bench_parameters()["program_bytes"] // 2 + random.randrange(300)
+    while cable.sent < begun:
+        assert host.poll() is None, host.communicate()
+        await Timer(3 * BIT, "ns")
+
+
+@cocotb.test()
+async def runs_equal_the_golden_model(dut):
+    """Gating on and off, one run after the other without a reset."""
+    cable = await started(dut)
+    await check_run(cable)
+    await check_run(cable, gating=False)
+
+
+@cocotb.test()
+async def a_host_that_dies_and_a_cable_that_is_pulled(dut):
+    """In the middle of the load: one line tells it, and the next run works."""
+    cable = await started(dut)
+    host = start_host(*run_arguments(cable, "program.bin", "outputs.npz"))
+    await loading(cable, host)
+    host.kill()
+    host.communicate()
+    await check_run(cable)
+
+    cable.sent = 0
+    host = start_host(*run_arguments(cable, "program.bin", "outputs.npz"))
+    await loading(cable, host)
+    cable.pull()
+    code, errors = await finished(host)
+    assert code == 1
+    lines = errors.splitlines()
+    assert lines[-1].startswith(f"penstock: port {cable.port}: lost while the board was in use")
+    assert len(lines) == 2, "progress, then the error"
+    assert not os.path.exists("outputs.npz")
+    await check_run(Cable(dut))
+
+
+@cocotb.test()
+async def noise_on_the_line(dut):
+    """Bytes before the run that nobody sent, flipped bits during it: repeated, and right."""
+    cable = await started(dut)
+    await cable.insert(random.randbytes(300) + b"\x50\x03\x00")
+    cable.noise = 1 / 2500
+    await check_run(cable)
+
+
+@cocotb.test()
+async def a_wrong_program(dut):
+    """One of another configuration is refused by the host, a corrupt one by the core."""
+    cable = await started(dut)
+    code, errors = await finished(start_host(*run_arguments(cable, "wrong.bin", "outputs.npz")))
+    assert code == 2
+    assert "was compiled for configuration" in errors.splitlines()[-1]
+    code, errors = await finished(start_host("corrupt.py", cable.port, HOST_BAUD))
+    assert (code, errors) == (0, "")
+    await check_run(cable)
+
+
+@cocotb.test()
+async def no_board(dut):
+    """A port that nobody answers on is given up."""
+    cable = await started(dut)
+    dut.rst.value = 1
+    code, errors = await finished(start_host(*run_arguments(cable, "program.bin", "outputs.npz")))
+    assert code == 1
+    assert errors.splitlines()[-1].startswith(f"penstock: port {cable.port}: no answer in 4")
+    dut.rst.value = 0
+    await RisingEdge(dut.clk)
+    await check_run(cable)
