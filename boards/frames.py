@@ -11,7 +11,7 @@ from enum import IntEnum
 from penstock.config import BURST_BEATS, MEMORY_BITS
 
 VERSION = 1
-"""Of this protocol; IDENTIFY tells it, in the same place in every version."""
+"""Of this protocol."""
 
 WORD_BYTES = MEMORY_BITS // 8
 BLOCK_BYTES = BURST_BEATS * WORD_BYTES
@@ -32,22 +32,44 @@ SHORTEST_SILENCE, LONGEST_SILENCE = 0.05, 0.1
 class Operation(IntEnum):
     """What a request asks for."""
 
-    READ_REGISTER = 0  # answers the register in the low half of one word
-    WRITE_REGISTER = 1  # the low half of one word; a repeated request is not done twice
+    READ_REGISTER = 0
+    WRITE_REGISTER = 1
     READ_MEMORY = 2
-    WRITE_MEMORY = 3  # may have been done in part where the answer is not OK, or does not come
-    IDENTIFY = 4  # answers one word: "PNSL", VERSION, log2 of the memory's bytes, 0, 0
+    WRITE_MEMORY = 3
+    IDENTIFY = 4
+
+
+OPERATIONS = {
+    Operation.READ_REGISTER: "answers one word, the register in its low half",
+    Operation.WRITE_REGISTER: "one word of data, its low half for the register",
+    Operation.READ_MEMORY: "answers words of memory",
+    Operation.WRITE_MEMORY: "words of data for the memory",
+    Operation.IDENTIFY: (
+        f"answers one word: `PNSL`, the protocol's version ({VERSION}), log2 of the memory's "
+        "bytes, 0, 0; the same in every version"
+    ),
+}
 
 
 class Status(IntEnum):
     """How a request ended."""
 
     OK = 0
-    BAD_CRC = 1  # of the data; no register was written
-    BAD_OPERATION = 2  # no such operation
-    BAD_LENGTH = 3  # no words, too many, or not one where one is wanted
-    BAD_ADDRESS = 4  # not aligned, or beyond the memory
-    MEMORY_ERROR = 5  # the memory answered with an error
+    BAD_CRC = 1
+    BAD_OPERATION = 2
+    BAD_LENGTH = 3
+    BAD_ADDRESS = 4
+    MEMORY_ERROR = 5
+
+
+STATUSES = {
+    Status.OK: "done",
+    Status.BAD_CRC: "the data do not check; no register was written",
+    Status.BAD_OPERATION: "there is no such operation",
+    Status.BAD_LENGTH: "no words, beyond the block, or not one where one is wanted",
+    Status.BAD_ADDRESS: "not aligned, or beyond the memory or the registers",
+    Status.MEMORY_ERROR: "the memory answered with an error",
+}
 
 
 @dataclass(frozen=True)

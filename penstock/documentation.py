@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from penstock.boards.frames import ANSWER, OPERATIONS, REQUEST, STATUSES
 from penstock.config import PRESETS, TAPS
 from penstock.program import RECORDS, Record
 from penstock.registers import REGISTERS, Code, Command, State
@@ -70,9 +71,23 @@ def presets() -> str:
     return "\n".join(lines)
 
 
+def frames() -> str:
+    """The frames of the host link, its operations and status codes."""
+    lines = []
+    for name, fields in (("request", REQUEST), ("answer", ANSWER)):
+        lines += [f"| {name} | bytes | meaning |", "|---|---|---|"]
+        lines += [f"| {f.name} | {f.bytes or '8 * words'} | {f.doc} |" for f in fields]
+        lines.append("")
+    lines += ["| field | value | name | meaning |", "|---|---|---|---|"]
+    for field, meanings in (("operation", OPERATIONS), ("status", STATUSES)):
+        lines += [f"| {field} | {int(e)} | {e.name} | {doc} |" for e, doc in meanings.items()]
+    return "\n".join(lines)
+
+
 PAGES: dict[str, tuple[Callable[[], str], ...]] = {
     "README.md": (presets,),
     "docs/formats.md": (records,),
+    "docs/host_link.md": (frames,),
     "docs/registers.md": (registers, codes),
 }
 """Page -> the functions whose tables it holds."""

@@ -23,21 +23,24 @@ from penstock.sim.streams import CLOCK_PERIOD, start_clock
 
 BIT = CLOCK_PERIOD * baud_divisor(CLOCK_HZ, BAUD)  # ns
 HOST_BAUD = "2400"  # what the host believes: it waits for answers accordingly
+FLIPS_TO_BOARD, FLIPS_TO_HOST = range(1100, 1500), range(60, 120)
+"""Bytes from one flipped bit to the next, on a noisy line: at most every other request suffers."""
+
 WALL_TIME = 100  # seconds for one run of the host
 
 
 class Cable:
     """A pseudo-terminal whose bytes go over the board's pins, and back.
 
-    ``noise``: probability of a flipped bit in a byte, either way. ``sent``: bytes that the board
-    was sent so far.
+    ``noisy``: now and then a bit flips, either way; ``flipped`` counts them. ``sent``: bytes that
+    the board was sent so far.
     """
 
     def __init__(self, dut):
         self._dut = dut
-        self.noise = 0.0
+        self.noisy = False
+        self.flipped = {"to_board": 0, "to_host": 0}
         self.sent = 0
-        self.pulled = False
         self._master, self._slave = os.openpty()
         tty.setraw(self._slave)
         os.set_blocking(self._master, False)
@@ -51,7 +54,6 @@ class Cable:
         os.close(self._slave)
         os.close(self._master)
         self._dut.rx.value = 1
-        self.pulled = True
 
     async def insert(self, noise: bytes):
         """Bytes on the line that no host has sent."""
@@ -59,6 +61,7 @@ class Cable:
             await self._send(byte)
 
     async def _to_board(self):
+        disturb = self._disturber("to_board", FLIPS_TO_BOARD)
         while True:
             try:
                 came = os.read(self._master, 4096)
@@ -66,7 +69,7 @@ class Cable:
                 await Timer(20 * BIT, "ns")
                 continue
             for byte in came:
-                await self._send(self._disturbed(byte))
+                await self._send(disturb(byte))
                 self.sent += 1
 
     async def _send(self, byte: int):
@@ -76,6 +79,7 @@ class Cable:
 
     async def _to_host(self):
         tx = self._dut.tx
+        disturb = self._disturber("to_host", FLIPS_TO_HOST)
         while True:
             await FallingEdge(tx)
             await Timer(BIT + BIT // 2, "ns")
@@ -84,12 +88,22 @@ class Cable:
                 byte |= int(tx.value) << bit
                 await Timer(BIT, "ns")
             assert tx.value, "a stop bit must be high"
-            os.write(self._master, bytes((self._disturbed(byte),)))
+            os.write(self._master, bytes((disturb(byte),)))
 
-    def _disturbed(self, byte: int) -> int:
-        if random.random() >= self.noise:
-            return byte
-        return byte ^ 1 << random.randrange(8)
+    def _disturber(self, way: str, between: range):
+        """A function that flips a bit of some of the bytes that it is given."""
+        left = random.choice(between)
+
+        def disturb(byte: int) -> int:
+            nonlocal left
+            left -= self.noisy
+            if left:
+                return byte
+            left = random.choice(between)
+            self.flipped[way] += 1
+            return byte ^ 1 << random.randrange(8)
+
+        return disturb
 
 
 def start_host(*arguments: str) -> subprocess.Popen:
@@ -179,8 +193,9 @@ async def noise_on_the_line(dut):
     """Bytes before the run that nobody sent, flipped bits during it: repeated, and right."""
     cable = await started(dut)
     await cable.insert(random.randbytes(300) + b"\x50\x03\x00")
-    cable.noise = 1 / 2500
+    cable.noisy = True
     await check_run(cable)
+    assert min(cable.flipped.values()) > 0, cable.flipped
 
 
 @cocotb.test()
