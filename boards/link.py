@@ -58,20 +58,20 @@ class BitCrc32(wiring.Component):
 
 
 class _Phase(enum.Enum, shape=5):
-    """What the link is doing; those of the first rows last a number of bits, see _BYTES."""
+    """What the link is doing. Those below 16 last a number of bits, see _BYTES."""
 
-    START, HEADER, HEADER_CHECK, DATA, DATA_CHECK = 0, 1, 2, 3, 4
-    ANSWER_HEADER, SEND, STATUS, ANSWER_CHECK = 8, 9, 10, 11
+    START, HEADER, DATA, HEADER_CHECK, DATA_CHECK = 0, 1, 2, 5, 6  # of a request
+    ANSWER_HEADER, SEND, STATUS, ANSWER_CHECK = 8, 9, 10, 12
     IDLE, JUDGE, DECIDE, EXECUTE, ANSWER, QUIET = 16, 17, 18, 19, 20, 21
     STORE_REQUEST, STORE_DATA, STORE_DONE = 24, 25, 26
     FETCH_REGISTER, FETCH_REQUEST, FETCH_DATA = 28, 29, 30
 
 
-_RECEIVING = (_Phase.START, _Phase.HEADER, _Phase.HEADER_CHECK, _Phase.DATA, _Phase.DATA_CHECK)
-_SENDING = (_Phase.ANSWER_HEADER, _Phase.SEND, _Phase.STATUS, _Phase.ANSWER_CHECK)
-_CHECKS = (_Phase.HEADER_CHECK, _Phase.DATA_CHECK, _Phase.ANSWER_CHECK)
-_BYTES = dict(zip((*_RECEIVING, *_SENDING), (1, 7, 4, 8, 4, 3, 8, 1, 4), strict=True))
-_WAITING = (*_RECEIVING[1:], _Phase.QUIET)  # for bytes of a frame, or for their end
+_BYTES = {
+    **{_Phase.START: 1, _Phase.HEADER: 7, _Phase.DATA: 8},
+    **{_Phase.ANSWER_HEADER: 3, _Phase.SEND: 8, _Phase.STATUS: 1},
+    **{_Phase.HEADER_CHECK: 4, _Phase.DATA_CHECK: 4, _Phase.ANSWER_CHECK: 4},
+}
 _HEADER = {_Phase.HEADER: _Phase.HEADER_CHECK, _Phase.HEADER_CHECK: _Phase.JUDGE}
 _FIRST = {
     Operation.READ_REGISTER: _Phase.FETCH_REGISTER,
@@ -156,17 +156,17 @@ class HostLink(wiring.Component):
 
     def _bits(self, m: Module, crc: BitCrc32, end):
         """Moves a bit wherever a phase lasts some bits; ``end`` with its last one."""
-        phase, position = self.phase, self.position
+        phase, position, code = self.phase, self.position, self.phase.as_value()
         receiving, sending, byte = Signal(), Signal(), Signal()
         received, sent = Signal(), Signal()
         m.d.comb += [
-            receiving.eq(_one_of(phase, *_RECEIVING)),
-            sending.eq(_one_of(phase, *_SENDING)),
+            receiving.eq(code[3:] == 0),
+            sending.eq(code[3:] == 1),
             byte.eq(position[:3] == 7),
             received.eq(self.i.payload.bit_select(position[:3], 1)),
             sent.eq(self._sent(crc)),
             crc.i.eq(Mux(sending, sent, received)),
-            crc.check.eq(_one_of(phase, *_CHECKS)),
+            crc.check.eq(code[2] & ~code[4]),
             crc.step.eq((receiving & self.i.valid) | (sending & ~self.o.valid)),
             self.i.ready.eq((receiving & byte) | (phase == _Phase.QUIET)),
         ]
@@ -226,7 +226,8 @@ class HostLink(wiring.Component):
         cycles = Signal(self.silence_bits + 1)
         m.d.comb += expired.eq(cycles[-1])
         m.d.sync += cycles.eq(0)
-        with m.If(_one_of(self.phase, *_WAITING) & ~self.i.valid):
+        waits = (self.phase.as_value()[3:] == 0) & (self.phase != _Phase.START)
+        with m.If((waits | (self.phase == _Phase.QUIET)) & ~self.i.valid):
             m.d.sync += cycles.eq(cycles + 1)
 
     def _request(self, m: Module, crc: BitCrc32, end, expired):
