@@ -14,8 +14,8 @@ UNANSWERED = 7
 class MemoryShare(wiring.Component):
     """Two clients on one memory, whole requests in turn; each sees a memory of its own.
 
-    Reads as in penstock.hw.memory.ReadArbiter: a request every two cycles, a beat per cycle, in
-    order; a client that refuses its data holds up both.
+    Reads as in penstock.hw.memory.ReadArbiter: a beat per cycle, in order; a client that refuses
+    its data holds up both.
 
     Writes: a request's data pass, a beat per cycle, before the next request is granted, three
     cycles later. A client that asks is next behind the other one's request, once the memory has
