@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,8 +17,12 @@ from penstock.config import Config
 from penstock.errors import PenstockError
 from penstock.gold.measure import measure as measure_integers
 from penstock.network import Network, load_network
-from penstock.output import progress
+from penstock.output import progress, progress_bar
+from penstock.program import Program
 from penstock.report import DENSE, GATED, check_runs, compare_runs, comparison_figures, measure
+
+if TYPE_CHECKING:  # cocotb and Amaranth are slow to import
+    from penstock.sim.simulate import Run
 
 IMAGES = 8
 """Images of one START in the RTL, drawn by the seed."""
@@ -26,6 +32,9 @@ SHIPPED = Path(__file__).with_name("networks")
 
 STREAMED = "_streamed"
 """How the names of figures end that were measured with streamed weights."""
+
+Key = tuple[str, str]
+"""A program: the names of its network and of its configuration."""
 
 
 def results(
@@ -52,8 +61,17 @@ def results(
         with progress(f"{path.stem}: golden model, {len(images):,} images"):
             figures = integer_figures(record, network, images, labels)
         shipped = path.parent.resolve() == SHIPPED.resolve()
-        hardware = run_hardware(network, images[chosen], config, seed) if shipped else {}
-        networks.append({"name": path.stem, "shipped": shipped, **figures, **hardware})
+        networks.append({"name": path.stem, "shipped": shipped, **figures})
+    shipped = {
+        path.stem: network
+        for (path, (_, network)), figures in zip(loaded.items(), networks, strict=True)
+        if figures["shipped"]
+    }
+    hardware = run_hardware(shipped, images[chosen], config, seed)
+    networks = [
+        {**figures, **hardware[figures["name"]]} if figures["shipped"] else figures
+        for figures in networks
+    ]
     return {
         "dataset": dataset,
         "test_images": len(images),
@@ -92,29 +110,45 @@ def integer_figures(record: dict, network: Network, images: np.ndarray, labels: 
     }
 
 
-def run_hardware(network: Network, images: np.ndarray, config: Config, seed: int) -> dict:
-    """Figures of the RTL on ``images``, compared bit by bit: weights as in config, and streamed."""
-    figures = _run(network, images, config, seed)
+def run_hardware(
+    networks: Mapping[str, Network], images: np.ndarray, config: Config, seed: int
+) -> dict[str, dict]:
+    """Figures of the RTL on ``images`` for networks by name, compared bit by bit.
+
+    Weights as in ``config``, and streamed; a simulation on each processor at a time.
+    """
     streamed = dataclasses.replace(config, name=f"{config.name}{STREAMED}", weights="streamed")
-    other = _run(network, images, streamed, seed)
-    layers = figures.pop("layers")
-    return {
-        **figures,
-        "mismatches": figures["mismatches"] + other["mismatches"],
-        "compared": figures["compared"] + other["compared"],
-        **{
-            f"{name}{STREAMED}": other[name]
-            for name in ("cycles_gated", "cycles_dense", "speedup", "efficiency", "bus_bytes")
-        },
-        "layers": layers,
+    programs = {
+        (name, each.name): compile_network(network, each)
+        for name, network in networks.items()
+        for each in (config, streamed)
     }
+    runs = _run(programs, images, seed)
+    both = {key: _figures(program, images, runs[key]) for key, program in programs.items()}
+    return {name: _joined(both[name, config.name], both[name, streamed.name]) for name in networks}
 
 
-def _run(network: Network, images: np.ndarray, config: Config, seed: int) -> dict:
-    from penstock.simulation import run_program
+def _run(programs: Mapping[Key, Program], images: np.ndarray, seed: int) -> dict[Key, dict]:
+    """Each program's runs by whether gating is on."""
+    from penstock.sim.simulate import Job, simulate_many
+    from penstock.simulation import build_simulator
 
-    program = compile_network(network, config)
-    runs = run_program(program, images, [GATED, DENSE], seed=seed)
+    builds = {key: build_simulator(program) for key, program in programs.items()}
+    keys = [(key, gating) for gating in (DENSE, GATED) for key in programs]  # longest first
+    text = f"simulating {len(images)} images, {len(keys)} times"
+    with progress_bar(text, len(keys)) as advance, ThreadPoolExecutor(os.cpu_count()) as pool:
+
+        def simulate(key: Key, gating: bool) -> Run:
+            job = Job(program=programs[key], images=images, gating=gating)
+            run = simulate_many([job], seed=seed, build=builds[key])[0]
+            advance(1)
+            return run
+
+        done = dict(zip(keys, pool.map(lambda key: simulate(*key), keys), strict=True))
+    return {key: {gating: done[key, gating] for gating in (GATED, DENSE)} for key in programs}
+
+
+def _figures(program: Program, images: np.ndarray, runs: Mapping[bool, Run]) -> dict:
     check_runs(program, runs)
     figures = measure(program, images, runs)
     compared = comparison_figures(compare_runs(program, images, runs))
@@ -132,4 +166,19 @@ def _run(network: Network, images: np.ndarray, config: Config, seed: int) -> dic
         "utilization_dense": figures["utilization_dense"],
         "bus_bytes": figures["bytes_read_gated"] + figures["bytes_written_gated"],
         "layers": figures["layers"],
+    }
+
+
+def _joined(figures: dict, streamed: dict) -> dict:
+    """One network's figures as configured, and some of those with streamed weights beside them."""
+    layers = figures.pop("layers")
+    return {
+        **figures,
+        "mismatches": figures["mismatches"] + streamed["mismatches"],
+        "compared": figures["compared"] + streamed["compared"],
+        **{
+            f"{name}{STREAMED}": streamed[name]
+            for name in ("cycles_gated", "cycles_dense", "speedup", "efficiency", "bus_bytes")
+        },
+        "layers": layers,
     }
