@@ -19,7 +19,7 @@ from penstock import __version__
 from penstock.config import PRESETS
 from penstock.configuration_file import load_config
 from penstock.errors import BoardError, PenstockError, SimulationError
-from penstock.network import Classifier, Network, load_network, write_whole
+from penstock.network import SHIPPED, Classifier, Network, load_network, write_whole
 from penstock.output import check_writable, progress, progress_bar, write_all, write_json
 
 if TYPE_CHECKING:
@@ -32,9 +32,7 @@ DIFFER = 1
 BAD_INPUT = 2
 INTERRUPTED = 130
 DIGITS = "digits"
-"""The word that stands for the network that ships with Penstock."""
-
-SHIPPED_NETWORK = Path(__file__).with_name("networks") / "digits.safetensors"
+"""The shipped network of `demo` and `bench`; the default of `train`."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -151,7 +149,9 @@ def _add_train(commands):
 def _add_compile(commands):
     parser = _command(commands, "compile", _compile, "compile a network for a configuration")
     parser.add_argument(
-        "network", metavar="NETWORK", help=f"network file, ONNX model (.onnx), or {DIGITS}"
+        "network",
+        metavar="NETWORK",
+        help=f"network file, ONNX model (.onnx), or a shipped network: {', '.join(SHIPPED)}",
     )
     parser.add_argument(
         "--calibrate",
@@ -334,7 +334,7 @@ def _compile(options) -> None:
 
 
 def _network(options) -> Network:
-    """The network of `compile`: of a file, an ONNX model, or the shipped one."""
+    """The network of `compile`: of a file, an ONNX model, or a shipped one by its name."""
     name = options.network
     if not name.endswith(".onnx"):
         if options.calibrate or options.input_scale is not None:
@@ -342,7 +342,7 @@ def _network(options) -> Network:
                 f"network {name}: must be an ONNX model (.onnx) to be calibrated or take an "
                 "input scale"
             )
-        return load_network(SHIPPED_NETWORK if name == DIGITS else name)
+        return load_network(SHIPPED.get(name, name))
     from penstock.gold.import_onnx import read_onnx
     from penstock.gold.quantize import calibrate
     from penstock.images import calibration_images
@@ -500,7 +500,7 @@ def _bench(options) -> int:
         from penstock.images import held_out_digits
 
         images, _ = held_out_digits(8, options.seed)
-        result = bench.sizes(config, load_network(SHIPPED_NETWORK), images)
+        result = bench.sizes(config, load_network(SHIPPED[DIGITS]), images)
         display.console().print(display.sizes_table(result))
         write_json(options.json, result)
         return 0
@@ -537,7 +537,7 @@ def _demo(options) -> int:
     from penstock.demo import run_demo
 
     figures = run_demo(
-        load_network(SHIPPED_NETWORK),
+        load_network(SHIPPED[DIGITS]),
         load_config(options.config),
         count=options.images,
         output=Path(options.output),

@@ -21,6 +21,10 @@ FORMAT_VERSION = 1
 INPUT = "input"
 """Name of the image, as a layer's source."""
 
+SHIPPED_FOLDER = Path(__file__).with_name("networks")
+SHIPPED = {path.stem: path for path in sorted(SHIPPED_FOLDER.glob("*.safetensors"))}
+"""The networks that come with Penstock: name -> network file."""
+
 MAX_SIZE = 1 << 16
 """Largest channels, height and width of an image; a configuration takes less."""
 

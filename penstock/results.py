@@ -16,7 +16,7 @@ from penstock.compiler import compile_network
 from penstock.config import Config
 from penstock.errors import PenstockError
 from penstock.gold.measure import measure as measure_integers
-from penstock.network import Network, load_network
+from penstock.network import SHIPPED_FOLDER, Network, load_network
 from penstock.output import progress, progress_bar
 from penstock.program import Program
 from penstock.report import DENSE, GATED, check_runs, compare_runs, comparison_figures, measure
@@ -26,9 +26,6 @@ if TYPE_CHECKING:  # cocotb and Amaranth are slow to import
 
 IMAGES = 8
 """Images of one START in the RTL, drawn by the seed."""
-
-SHIPPED = Path(__file__).with_name("networks")
-"""Folder of the networks that come with Penstock; these also run in the RTL."""
 
 STREAMED = "_streamed"
 """How the names of figures end that were measured with streamed weights."""
@@ -48,8 +45,8 @@ def results(
 ) -> dict:
     """What each network does; ``records`` are the files of ``penstock train --json``.
 
-    images (N, C, H, W) uint8 and labels (N,) are those that training has not seen. Networks in
-    SHIPPED run in the RTL, too: IMAGES of the images, gating on and off, weights as ``config`` has
+    images (N, C, H, W) uint8 and labels (N,) are those that training has not seen. Shipped
+    networks run in the RTL, too: IMAGES of the images, gating on and off, weights as ``config`` has
     them and streamed. Returns a dict whose fields docs/command_line.md defines. Raises
     PenstockError where a file is missing or foreign, SimulationError where the hardware stops with
     an error.
@@ -60,8 +57,7 @@ def results(
     for path, (record, network) in loaded.items():
         with progress(f"{path.stem}: golden model, {len(images):,} images"):
             figures = integer_figures(record, network, images, labels)
-        shipped = path.parent.resolve() == SHIPPED.resolve()
-        networks.append({"name": path.stem, "shipped": shipped, **figures})
+        networks.append({"name": path.stem, "shipped": _is_shipped(path), **figures})
     shipped = {
         path.stem: network
         for (path, (_, network)), figures in zip(loaded.items(), networks, strict=True)
@@ -79,6 +75,10 @@ def results(
         "seed": seed,
         "networks": networks,
     }
+
+
+def _is_shipped(record: Path) -> bool:
+    return record.parent.resolve() == SHIPPED_FOLDER.resolve()
 
 
 def load_record(path: Path) -> tuple[dict, Network]:

@@ -28,6 +28,7 @@ def page(results: dict, plot: str) -> str:
         _accuracy_table(networks, results["test_images"]),
         f"![Accuracy against MAC reduction and speed-up]({plot})\n",
         _PUBLISHED_TEXT.format(dataset=dataset),
+        _published_table(),
     ]
     simulated = [network for network in networks if "cycles_gated" in network]
     if simulated:
@@ -52,9 +53,10 @@ def figure(results: dict) -> bytes:
         (left, networks, "mac_reduction", "MAC reduction"),
         (right, simulated, "speedup", "speed-up in cycles, RTL"),
     ):
+        points = sorted((network[field], 100 * network["accuracy_int"]) for network in chosen)
         axes.plot(
-            [network[field] for network in chosen],
-            [100 * network["accuracy_int"] for network in chosen],
+            [reached for reached, _ in points],
+            [accuracy for _, accuracy in points],
             "o-",
             label="Penstock, integers",
         )
@@ -91,6 +93,15 @@ def _accuracy_table(networks: list[dict], images: int) -> str:
     ]
     heads = "network", "T_target", "float", "integers", "points to dense", "density"
     return f"All {images:,} test images:\n\n" + _table((*heads, "MAC reduction"), rows)
+
+
+def _published_table() -> str:
+    rows = [
+        (name, f"{reduction:.2f}x", f"{accuracy:.2f}%")
+        for name, reductions, accuracies in PUBLISHED
+        for reduction, accuracy in zip(reductions, accuracies, strict=True)
+    ]
+    return _table(("published", "MAC reduction", "accuracy"), rows)
 
 
 def _hardware_table(networks: list[dict], config: str) -> str:

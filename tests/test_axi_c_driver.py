@@ -6,12 +6,11 @@ from pathlib import Path
 import numpy as np
 from axi_cases import bench_job, small_case
 
-from penstock.cli import SHIPPED_NETWORK
 from penstock.compiler import compile_network
 from penstock.config import Config, preset
 from penstock.hw.integration import DRIVER, c_header
 from penstock.images import held_out_digits
-from penstock.network import load_network
+from penstock.network import SHIPPED, load_network
 from penstock.registers import Code
 from penstock.sim.runner import run
 from penstock.sim.simulate import build_accelerator
@@ -104,5 +103,5 @@ def test_c_driver_and_its_errors(tmp_path):
 
 
 def test_c_driver_runs_digits(tmp_path):
-    program = compile_network(load_network(SHIPPED_NETWORK), ULX3S)
+    program = compile_network(load_network(SHIPPED["digits"]), ULX3S)
     co_simulate(tmp_path, ULX3S, program, held_out_digits(IMAGES)[0], errors=False)

@@ -8,11 +8,10 @@ from axi_cases import STREAMED
 from random_networks import random_case
 from run_checks import fault_of
 
-from penstock.cli import SHIPPED_NETWORK
 from penstock.compiler import compile_network
 from penstock.config import preset
 from penstock.images import held_out_digits
-from penstock.network import load_network
+from penstock.network import SHIPPED, load_network
 from penstock.sim.simulate import Job, simulate_many
 
 BENCH = "penstock.sim.tb_axi_networks"
@@ -47,7 +46,7 @@ def test_random_networks(name):
 def test_digits(weights):
     """The shipped network at its size: eight images of one start, under stalls."""
     config = dataclasses.replace(ULX3S, weights=weights)
-    program = compile_network(load_network(SHIPPED_NETWORK), config)
+    program = compile_network(load_network(SHIPPED["digits"]), config)
     images, labels = held_out_digits(IMAGES)
     job = Job(program=program, images=images, latency=32, stalls=0.3)
     (run,) = simulate_many([job], seed=1, bench=BENCH)

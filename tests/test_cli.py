@@ -20,7 +20,16 @@ from penstock.errors import PenstockError, SimulationError
 from penstock.gold import runner as gold
 from penstock.hw import integration
 from penstock.images import held_out_digits
-from penstock.network import INPUT, Classifier, Convolution, Network, Pool, Shape, load_network
+from penstock.network import (
+    INPUT,
+    SHIPPED,
+    Classifier,
+    Convolution,
+    Network,
+    Pool,
+    Shape,
+    load_network,
+)
 from penstock.program import WORD_BYTES, load_program, save_program
 from penstock.record import load_run
 from penstock.registers import Code
@@ -173,7 +182,7 @@ def test_compile_prints_its_report(folder, capsys):
     printed = capsys.readouterr().out
     assert re.search(r"block1_conv1 +64 +16 +32 +16 \(33%\) +67% +48", printed)
     assert re.search(r"block3_shortcut +4 +64 +0 +0 +44% +64", printed)
-    shipped = load_network(cli.SHIPPED_NETWORK)
+    shipped = load_network(SHIPPED["digits"])
     again = compile_network(shipped, preset("asic"))
     assert np.array_equal(load_program(output).to_words(), again.to_words())
 

@@ -47,7 +47,7 @@ def records(tmp_path_factory):
 def measured(records):
     paths, images, labels = records
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "SHIPPED", paths[0].parent)
+        patch.setattr(module, "SHIPPED_FOLDER", paths[0].parent)
         return results(paths, images, labels, CONFIG, dataset="Noise")
 
 
