@@ -56,9 +56,12 @@ _MAKE = (
     # The PyPI package's makefile was made for another compiler.
     "CFG_CXXFLAGS_PCH_I=-include",
     "CFG_LDLIBS_THREADS=-pthread -lpthread -latomic",
-    "CFG_CXXFLAGS_STD=-std=gnu++20",
+    "CFG_CXXFLAGS_STD=-std=gnu++14",  # the least that it takes: smaller headers
 )
-_RUNTIME = ("verilated", "verilated_vpi", "verilated_threads")  # the same for every design
+_MAKE_WAVES = ("OPT_FAST=-O1",)  # writing waves takes longer than what is compiled here
+_RUNTIME = ("verilated", "verilated_dpi", "verilated_threads", "verilated_vpi")
+"""Objects of Verilator itself: the same for every design."""
+
 _LOG_TAIL = 40  # lines shown of a failed step's log
 
 
@@ -175,7 +178,7 @@ def _build(path: Path, files: dict[str, str], waves: str | None, jobs: int):
         runtime = path.parent / f"runtime-{_digest({}, waves)}"
         _reuse_runtime(runtime, work / "objects")
         make = ["make", f"-j{jobs}", "-C", "objects", "-f", "Vtop.mk", *_MAKE]
-        make.append(f"VM_TRACE={int(waves is not None)}")
+        make += [f"VM_TRACE={int(waves is not None)}", *(_MAKE_WAVES if waves else ())]
         if waves == "fst":
             make.append(_FST_LIBRARIES)
         _execute(make, work, log)
