@@ -25,12 +25,15 @@ def test_every_package_is_listed():
 
 
 def test_every_other_file_is_package_data():
+    folders = {ROOT / folder for folder in SETUPTOOLS["package-dir"].values()}
     for name in SETUPTOOLS["packages"]:
         folder = ROOT / SETUPTOOLS["package-dir"][name]
         data = {
             path
             for path in folder.rglob("*")
-            if path.is_file() and path.suffix not in (".py", ".pyc")
+            if path.is_file()
+            and path.suffix not in (".py", ".pyc")
+            and next(parent for parent in path.parents if parent in folders) == folder
         }
         patterns = SETUPTOOLS["package-data"].get(name, [])
         assert data == {path for pattern in patterns for path in folder.glob(pattern)}

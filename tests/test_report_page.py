@@ -11,16 +11,16 @@ from random_networks import random_images, resnet20
 from test_cli import small_network
 
 from penstock import cli
-from penstock.charts import bar, strip
 from penstock.compiler import compile_network
 from penstock.config import preset
 from penstock.errors import PenstockError
 from penstock.gold import runner as gold
-from penstock.pictures import data_uri, shades
 from penstock.record import RUN_FORMAT, channel_densities, load_run, shown_images, spent, unpacked
 from penstock.registers import COUNTERS, Code
 from penstock.report import DENSE, GATED, measure
 from penstock.report_page import page
+from penstock.report_page.charts import bar, strip
+from penstock.report_page.pictures import data_uri, shades
 from penstock.sim.simulate import Run
 
 IMAGES = 5

@@ -8,7 +8,7 @@ from html import escape
 
 import numpy as np
 
-from penstock.pictures import shades
+from penstock.report_page.pictures import shades
 
 
 def bar(parts: Iterable[tuple[str, float, str]], *, mark: float | None = None, label: str) -> str:
