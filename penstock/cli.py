@@ -246,7 +246,12 @@ def _add_report(commands):
     parser.add_argument(
         "run", metavar="RUN.json", help="of the --json of `penstock simulate` or `compare`"
     )
-    parser.add_argument("-o", "--output", metavar="FILE.html", required=True)
+    parser.add_argument(
+        "--synthesis",
+        metavar="BOARDS.json",
+        help="of `penstock synth --board`: adds the boards of the run's configuration",
+    )
+    parser.add_argument("-o", "--output", metavar="FILE.html", default="report.html")
 
 
 def _add_bench(commands):
@@ -474,11 +479,15 @@ def _run_board(options) -> None:
 
 
 def _report(options) -> None:
+    from penstock.boards_record import boards_of, load_boards
     from penstock.record import load_run
     from penstock.report_page import page
 
     check_writable(options.output)
-    write_whole(options.output, page(load_run(options.run)).encode())
+    run, boards = load_run(options.run), []
+    if options.synthesis is not None:
+        boards = boards_of(load_boards(options.synthesis), run)
+    write_whole(options.output, page(run, boards).encode())
 
 
 def _stopped(program: Program, runs: dict[bool, Run]) -> bool:

@@ -1,16 +1,15 @@
 """A run's JSON: what it holds for the report page beside the figures, and how it is read back."""
 
 import base64
-import json
 import os
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 
 from penstock.errors import PenstockError
 from penstock.gold.runner import Result
 from penstock.network import INPUT
+from penstock.record_checks import NUMBER, check, check_kind, check_positive, load_record
 from penstock.registers import COUNTERS
 
 RUN_FORMAT = "penstock run 1"
@@ -20,27 +19,26 @@ SHOWN_IMAGES = 4
 """Images of which the JSON holds a picture and the maps of open gates."""
 
 _STEPS = ("BASE_STEPS", "CONDITIONAL_STEPS")
-_NUMBER = (int, float)
 _REQUIRED = {
     **{"config": str, "design": str, "network": str, "images": int, "multipliers": int},
-    **{"macs_dense": int, "macs_executed": _NUMBER, "mac_reduction": _NUMBER},
-    **{"simulation_speed": _NUMBER, "layers": list, "shown": list},
+    **{"macs_dense": int, "macs_executed": NUMBER, "mac_reduction": NUMBER},
+    **{"simulation_speed": NUMBER, "layers": list, "shown": list},
 }
 _TOGETHER = (
     {"seed": int},
-    {"accuracy": _NUMBER},
-    {"held_out_accuracy": _NUMBER, "held_out_images": int},
+    {"accuracy": NUMBER},
+    {"held_out_accuracy": NUMBER, "held_out_images": int},
     {"mismatches": int, "compared": int, "tensors": list},
 )
 """Fields that may be absent, together."""
-_OF_BOTH_WAYS = {"speedup": _NUMBER, "efficiency": _NUMBER, "efficiency_range": list}
+_OF_BOTH_WAYS = {"speedup": NUMBER, "efficiency": NUMBER, "efficiency_range": list}
 _UTILIZATION = {"gated": "utilization", "dense": "utilization_dense"}
 _OF_A_RUN = {
-    **{"cycles": _NUMBER, "bytes_read": _NUMBER, "bytes_written": _NUMBER, "counters": dict},
+    **{"cycles": NUMBER, "bytes_read": NUMBER, "bytes_written": NUMBER, "counters": dict},
 }
 """Fields of each way that ran: their names end in _gated or _dense."""
-_LAYER = {"names": list, "macs_dense": int, "macs_executed": _NUMBER}
-_LAYER_OF_A_RUN = {"cycles": _NUMBER, "model_error": _NUMBER}
+_LAYER = {"names": list, "macs_dense": int, "macs_executed": NUMBER}
+_LAYER_OF_A_RUN = {"cycles": NUMBER, "model_error": NUMBER}
 
 
 def channel_densities(decisions: np.ndarray) -> list[float]:
@@ -86,26 +84,7 @@ def load_run(path: str | os.PathLike) -> dict:
 
     Raises PenstockError for anything else, naming the field.
     """
-    try:
-        run = json.loads(Path(path).read_bytes(), parse_constant=_no_number)
-    except OSError as error:
-        raise PenstockError(f"{path}: must be a readable file ({error.strerror})") from None
-    except ValueError:
-        raise PenstockError(f"{path}: must be a run's JSON, not another kind of file") from None
-    came = run.get("format", "none") if isinstance(run, dict) else "none"
-    if came != RUN_FORMAT:
-        raise PenstockError(
-            f"{path}: must be the JSON of a run, its format {RUN_FORMAT!r}, not {came!r}"
-        )
-    try:
-        _check_run(run)
-    except PenstockError as error:
-        raise PenstockError(f"{path}: {error}") from None
-    return run
-
-
-def _no_number(text: str):
-    raise ValueError(text)
+    return load_record(path, "a run", RUN_FORMAT, _check_run)
 
 
 def ways(run: Mapping) -> list[str]:
@@ -130,21 +109,19 @@ def _check_run(run: dict):
     present = ways(run)
     if not present:
         raise PenstockError("cycles_gated or cycles_dense: must be there, neither came")
-    _check(run, _fields(run, present))
-    for name in ("images", "multipliers", *(f"cycles_{way}" for way in present)):
-        if run[name] <= 0:
-            raise PenstockError(f"{name}: must be more than 0, not {run[name]}")
+    check(run, _fields(run, present))
+    check_positive(run, ("images", "multipliers", *(f"cycles_{way}" for way in present)))
     low_high = run.get("efficiency_range", [0, 0])
-    if len(low_high) != 2 or not all(isinstance(each, _NUMBER) for each in low_high):
+    if len(low_high) != 2 or not all(isinstance(each, NUMBER) for each in low_high):
         raise PenstockError(f"efficiency_range: must be two numbers, not {low_high}")
     for way in present:
         _check_counters(run[f"counters_{way}"], f"counters_{way}")
     for index, layer in enumerate(run["layers"]):
         _check_layer(layer, present, f"layers[{index}]")
     for index, tensor in enumerate(run.get("tensors", [])):
-        _check_kind(tensor, dict, f"tensors[{index}]")
+        check_kind(tensor, dict, f"tensors[{index}]")
         wanted = {"name": str, "values": int} | _suffixed({"mismatches": int}, present)
-        _check(tensor, wanted, f"tensors[{index}].")
+        check(tensor, wanted, f"tensors[{index}].")
     for index, shown in enumerate(run["shown"]):
         _check_shown(shown, f"shown[{index}]")
 
@@ -152,7 +129,7 @@ def _check_run(run: dict):
 def _fields(run: dict, present: list[str]) -> dict:
     """What a run must hold, with its kind."""
     fields = _REQUIRED | _suffixed(_OF_A_RUN, present)
-    fields |= {_UTILIZATION[way]: _NUMBER for way in present}
+    fields |= {_UTILIZATION[way]: NUMBER for way in present}
     fields |= {} if run.get("design") == "core" else {"axi_bits": int}
     fields |= _OF_BOTH_WAYS if len(present) == 2 else {}
     for together in _TOGETHER:
@@ -161,7 +138,7 @@ def _fields(run: dict, present: list[str]) -> dict:
 
 
 def _check_counters(counters: dict, where: str):
-    _check(counters, dict.fromkeys(COUNTERS, int), f"{where}.")
+    check(counters, dict.fromkeys(COUNTERS, int), f"{where}.")
     try:
         spent(counters)
     except PenstockError as error:
@@ -169,23 +146,23 @@ def _check_counters(counters: dict, where: str):
 
 
 def _check_layer(layer: dict, present: list[str], where: str):
-    _check_kind(layer, dict, where)
-    _check(layer, _LAYER | _suffixed(_LAYER_OF_A_RUN, present), f"{where}.")
+    check_kind(layer, dict, where)
+    check(layer, _LAYER | _suffixed(_LAYER_OF_A_RUN, present), f"{where}.")
     if layer.get("density") is not None:
-        _check(layer, {"density": _NUMBER, "channel_density": list}, f"{where}.")
+        check(layer, {"density": NUMBER, "channel_density": list}, f"{where}.")
         for share in layer["channel_density"]:
-            _check_kind(share, _NUMBER, f"{where}.channel_density")
+            check_kind(share, NUMBER, f"{where}.channel_density")
 
 
 def _check_shown(shown: dict, where: str):
-    _check_kind(shown, dict, where)
-    _check(shown, {"maps": dict}, f"{where}.")
+    check_kind(shown, dict, where)
+    check(shown, {"maps": dict}, f"{where}.")
     arrays = {f"maps.{name}": (packed, 2) for name, packed in shown["maps"].items()}
     if shown.get("pixels") is not None:
         arrays["pixels"] = shown["pixels"], 3
     for name, (packed, dimensions) in arrays.items():
-        _check_kind(packed, dict, f"{where}.{name}")
-        _check(packed, {"shape": list, "base64": str}, f"{where}.{name}.")
+        check_kind(packed, dict, f"{where}.{name}")
+        check(packed, {"shape": list, "base64": str}, f"{where}.{name}.")
         try:
             array = unpacked(packed)
         except (ValueError, TypeError):
@@ -201,18 +178,3 @@ def _check_shown(shown: dict, where: str):
 
 def _suffixed(fields: dict, present: list[str]) -> dict:
     return {f"{name}_{way}": kind for way in present for name, kind in fields.items()}
-
-
-def _check(values: dict, fields: dict, where: str = ""):
-    for name, kind in fields.items():
-        if name not in values:
-            raise PenstockError(f"{where}{name}: must be there, is missing")
-        _check_kind(values[name], kind, f"{where}{name}")
-
-
-_KINDS = {str: "a text", int: "an integer", _NUMBER: "a number", list: "a list", dict: "an object"}
-
-
-def _check_kind(value, kind, where: str):
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise PenstockError(f"{where}: must be {_KINDS[kind]}, not {json.dumps(value)[:40]}")

@@ -3,7 +3,7 @@
 Without scripts, fonts or anything else from outside. Every text of the JSON is escaped.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -11,7 +11,8 @@ from penstock.display import design
 from penstock.record import ways
 from penstock.registers import COUNTERS
 from penstock.report_page import agreement, cycles, gates, traffic
-from penstock.report_page.markup import GATING, count, details, table
+from penstock.report_page.board import board
+from penstock.report_page.markup import GATING, count, details, table, tiles
 
 _STYLE = Path(__file__).with_name("style.css")
 
@@ -29,20 +30,16 @@ _DEFINITIONS = {
     "conditional path.",
 }
 
-
-_SECTIONS = (
-    cycles.layers,
-    cycles.destinations,
-    gates.layers,
-    gates.pictures,
-    traffic.traffic,
-    agreement.tensors,
-)
+_SECTIONS = cycles.layers, cycles.destinations, gates.layers, gates.pictures, traffic.traffic
 
 
-def page(run: Mapping) -> str:
-    """HTML of a run as `penstock.record.load_run` reads it."""
+def page(run: Mapping, boards: Sequence[Mapping] = ()) -> str:
+    """HTML of a run as `penstock.record.load_run` reads it, and of boards of its configuration.
+
+    ``boards`` as `penstock.boards_record.boards_of` finds them.
+    """
     body = "".join(section(run) for section in _SECTIONS)
+    body += "".join(board(run, each) for each in boards) + agreement.tensors(run)
     title = escape(f"{run['network']} on {run['config']}")
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -54,15 +51,11 @@ def page(run: Mapping) -> str:
 
 def _head(run: Mapping, title: str) -> str:
     subject = f"{run['multipliers']:,} multipliers, {design(run)}, {count(run['images'], 'image')}"
-    tiles = "".join(
-        f'<div class="tile"><dt>{name}</dt><dd>{value}</dd><dd class="note">{note}</dd></div>'
-        for name, value, note in _key_figures(run)
-    )
     meanings = "".join(f"<dt>{name}</dt><dd>{text}</dd>" for name, text in _DEFINITIONS.items())
     return (
         f'<header>\n<p class="kicker">Penstock run</p>\n<h1>{title}</h1>\n'
         f'<p class="subject">{escape(subject)}</p>\n{agreement.verdict(run)}'
-        f'<dl class="tiles">{tiles}</dl>\n'
+        + tiles(_key_figures(run))
         + details("What these figures mean", f'<dl class="meanings">{meanings}</dl>')
         + "</header>\n"
     )

@@ -23,6 +23,15 @@ def section(title: str, note: str, content: str, figures: str = "") -> str:
     return f'<section>\n<h2>{title}</h2>\n<p class="note">{note}</p>\n{content}{folded}</section>\n'
 
 
+def tiles(figures: Iterable[tuple[str, str, str]]) -> str:
+    """Figures that matter, large: (name, value, note), all HTML."""
+    each = "".join(
+        f'<div class="tile"><dt>{name}</dt><dd>{value}</dd><dd class="note">{note}</dd></div>'
+        for name, value, note in figures
+    )
+    return f'<dl class="tiles">{each}</dl>\n'
+
+
 def legend(entries: Iterable[tuple[str, str]]) -> str:
     """A key for each (class, text)."""
     keys = "".join(f'<span><i class="key {style}"></i>{text}</span>' for style, text in entries)
