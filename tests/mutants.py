@@ -988,7 +988,7 @@ MUTANTS = [
     Mutant(
         "a word that waits behind a refused one is lost",
         "lost valid",
-        "hw/axi.py",
+        "hw/register_slice.py",
         "self.o.valid.eq(self.i.valid | ~free)",
         "self.o.valid.eq(self.i.valid)",
         axi_block("slice"),
@@ -996,7 +996,7 @@ MUTANTS = [
     Mutant(
         "the word that waits is overwritten by the next",
         "dropped work",
-        "hw/axi.py",
+        "hw/register_slice.py",
         "        with m.If(free):\n            m.d.sync += spare.eq(self.i.payload)",
         "        with m.If(self.i.valid):\n            m.d.sync += spare.eq(self.i.payload)",
         axi_block("slice"),
