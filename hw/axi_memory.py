@@ -8,7 +8,6 @@ from penstock.hw.axi import (
     BURST_INCREMENTING,
     CACHE_BUFFERABLE,
     PROTECTION_DATA,
-    RegisterSlice,
     axi_signature,
 )
 from penstock.hw.axi_width import (
@@ -22,6 +21,7 @@ from penstock.hw.axi_width import (
     read_beat_layout,
 )
 from penstock.hw.layouts import memory_signature
+from penstock.hw.register_slice import RegisterSlice
 
 
 class AxiMemory(wiring.Component):

@@ -8,10 +8,11 @@ from penstock.config import Config
 from penstock.hw.control import Control
 from penstock.hw.engine import Engine
 from penstock.hw.input_loader import InputLoader
-from penstock.hw.layouts import memory_signature, register_signature
+from penstock.hw.layouts import bank_word_layout, memory_signature, register_signature
 from penstock.hw.memory import ReadArbiter
-from penstock.hw.output_writer import OutputWriter
+from penstock.hw.output_writer import OutputWriter, raw_result_layout
 from penstock.hw.program_loader import ProgramLoader
+from penstock.hw.register_slice import RegisterSlice
 from penstock.hw.sequencer import Sequencer
 from penstock.hw.weight_loader import WeightLoader
 
@@ -50,6 +51,9 @@ class Core(wiring.Component):
             m.submodules.weight_loader = weight_loader = WeightLoader(cfg)
             readers.append(weight_loader)
         m.submodules.arbiter = arbiter = ReadArbiter(len(readers))
+        # Cut the handshakes between memory and write queue; a halt outlasts what is in them.
+        m.submodules.load = load = RegisterSlice(bank_word_layout(cfg))
+        m.submodules.word = word = RegisterSlice(raw_result_layout())
         memory = self.memory
         header = program_loader.header
 
@@ -62,8 +66,10 @@ class Core(wiring.Component):
         for name in ("write_request", "write_data"):
             wiring.connect(m, getattr(output_writer, name), wiring.flipped(getattr(memory, name)))
         wiring.connect(m, wiring.flipped(memory.write_done), output_writer.write_done)
-        wiring.connect(m, input_loader.write, engine.load)
-        wiring.connect(m, engine.word, output_writer.i)
+        wiring.connect(m, input_loader.write, load.i)
+        wiring.connect(m, load.o, engine.load)
+        wiring.connect(m, engine.word, word.i)
+        wiring.connect(m, word.o, output_writer.i)
         for name in ("program_write", "parameter_write"):
             wiring.connect(m, getattr(program_loader, name), getattr(engine, name))
         m.d.comb += arbiter.drain.eq(control.halt)
@@ -103,7 +109,7 @@ class Core(wiring.Component):
             sequencer.engine_done.eq(engine.done),
             input_loader.start.eq(sequencer.input_start),
             input_loader.address.eq(sequencer.input_address),
-            sequencer.input_busy.eq(input_loader.busy),
+            sequencer.input_busy.eq(input_loader.busy | load.o.valid),
             output_writer.start.eq(sequencer.output_start),
             output_writer.address.eq(sequencer.output_address),
             sequencer.output_busy.eq(output_writer.busy),
@@ -143,7 +149,7 @@ class Core(wiring.Component):
             control.events.stall_output.eq(stall.output),
         ]
         read_data, write_data = self.memory.read_data, self.memory.write_data
-        m.d.comb += control.progress.eq(
+        m.d.sync += control.progress.eq(
             stepping
             | (read_data.valid & read_data.ready)
             | (write_data.valid & write_data.ready)

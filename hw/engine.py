@@ -31,7 +31,7 @@ from penstock.hw.requantizer import LATENCY as REQUANTIZER_LATENCY
 from penstock.hw.requantizer import RESIDUAL_DELAY, Requantizer
 from penstock.hw.task_queue import TaskQueue
 from penstock.hw.window import ADDRESS_LATENCY, WindowAddress, WindowAlign
-from penstock.hw.write_queue import WriteQueue
+from penstock.hw.write_queue import DECISION_LATENCY, WriteQueue
 from penstock.program import DESCRIPTOR, PARAMETER
 
 WINDOW_STAGE = ADDRESS_LATENCY + WINDOW_LATENCY + 2
@@ -40,10 +40,13 @@ WINDOW_STAGE = ADDRESS_LATENCY + WINDOW_LATENCY + 2
 JUDGE_STAGE = GATE_LATENCY
 """Cycles from a group's parameters to its verdict."""
 
+RESIDUAL_STAGE = POINTER_LATENCY - RAM_LATENCY + DECISION_LATENCY
+"""Cycles from a group's parameters to its residual pointers at the buffers."""
+
 
 def result_stage(cfg: Config) -> int:
     """Cycles from a group's parameters to its requantization: then the residual comes in time."""
-    return POINTER_LATENCY - RAM_LATENCY + residual_latency(cfg) + 1 - RESIDUAL_DELAY
+    return RESIDUAL_STAGE + residual_latency(cfg) + 1 - RESIDUAL_DELAY
 
 
 def engine_events_layout(cfg: Config) -> data.StructLayout:
@@ -86,7 +89,7 @@ class Engine(wiring.Component):
     ``fetch`` reads layer ``fetch_index`` into ``next`` while another one runs; when ``ready``,
     ``swap`` makes it the running layer, which begins at once. ``done`` is high when no layer runs
     and every result is written. At most one step (rows x lanes multiplications) a cycle; the
-    pipeline behind the dispatcher never stalls, about 45 cycles from a step to its write.
+    pipeline behind the dispatcher never stalls, about 50 cycles from a step to its write.
     """
 
     def __init__(self, cfg: Config):
@@ -342,12 +345,12 @@ class Engine(wiring.Component):
         cfg, layer, buffers = self.cfg, self.layer, self.buffers
         reading = delay(m, valid, POINTER_LATENCY - RAM_LATENCY - JUDGE_STAGE, name="reading")
         m.d.comb += [
-            buffers.residual.eq(pointers.residual),
+            buffers.residual.eq(delay(m, pointers.residual, DECISION_LATENCY, name="residual")),
             self.write_queue.residual.eq(pointers.residual),
             self.write_queue.residual_buffer.eq(~layer.input_buffer),
             self.write_queue.residual_reading.eq(reading & layer.residual),
         ]
-        stage = POINTER_LATENCY - RAM_LATENCY + residual_latency(cfg)
+        stage = RESIDUAL_STAGE + residual_latency(cfg)
         lane = delay(m, parameter.residual_lane, stage, name="residual_lane")
         present = layer.residual & delay(m, parameter.residual_valid, stage, name="residual_valid")
         for row in range(cfg.rows):

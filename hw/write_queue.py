@@ -1,6 +1,6 @@
 """The write queue: results wait here until their banks are free."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
@@ -9,6 +9,21 @@ from penstock.config import BANKS, Config
 from penstock.hw.buffers import write_layout
 from penstock.hw.layouts import bank_pointer_layout, bank_word_layout, result_layout
 from penstock.hw.output_writer import raw_result_layout
+
+DECISION_LATENCY = 1
+"""Cycles from the decision that a result is written to its write."""
+
+
+def entry_layout(cfg: Config) -> data.StructLayout:
+    """A group in the queue; a bit for each two rows, (1, 0), (2, 0), (2, 1), ..: in one bank."""
+    pairs = cfg.rows * (cfg.rows - 1) // 2
+    return data.StructLayout({"group": result_layout(cfg), "same_bank": pairs})
+
+
+def same_bank(group) -> Value:
+    """The entry's bits of a group of results."""
+    banks = [Cat(result.pointer.u, result.pointer.v) for result in group.rows]
+    return Cat(bank == other for row, bank in enumerate(banks) for other in banks[:row])
 
 
 class WriteQueue(wiring.Component):
@@ -19,6 +34,9 @@ class WriteQueue(wiring.Component):
     is read as a residual. Words of the next image (``load``) fill the banks that are free. ``i``
     takes no backpressure: each group needs a credit (see Dispatcher), given back by ``written``;
     ``word`` and ``load`` are ordinary streams.
+
+    Results are written one cycle after it was decided, and the ``residual`` that counts is that
+    cycle's: the buffers take it one cycle later than it comes here.
     """
 
     def __init__(self, cfg: Config):
@@ -40,25 +58,28 @@ class WriteQueue(wiring.Component):
     def elaborate(self, platform):
         cfg = self.cfg
         m = Module()
-        layout = result_layout(cfg)
+        layout = entry_layout(cfg)
         m.submodules.fifo = fifo = SyncFIFOBuffered(width=layout.size, depth=cfg.write_groups + 1)
-        m.d.comb += [fifo.w_en.eq(self.i.valid), fifo.w_data.eq(self.i.payload)]
-        head = Signal(layout)
-        m.d.comb += head.eq(fifo.r_data)
+        arriving, first = Signal(layout), Signal(layout)
+        m.d.comb += [
+            arriving.group.eq(self.i.payload),
+            arriving.same_bank.eq(same_bank(self.i.payload)),
+            fifo.w_en.eq(self.i.valid),
+            fifo.w_data.eq(arriving),
+            first.eq(fifo.r_data),
+        ]
+        head = first.group
 
-        # Which of the head's results may be written now.
+        # Which of the head's results may be written in the next cycle.
         done = Signal(cfg.rows)
         pending, granted = Signal(cfg.rows), Signal(cfg.rows)
-        banks = []
         for row in range(cfg.rows):
             result = head.rows[row]
-            bank = Cat(result.pointer.u, result.pointer.v)
-            banks.append(bank)
-            held = self._read_now(head, result.pointer)
-            earlier = [pending[other] & (banks[other] == bank) for other in range(row)]
+            held = self._read_next(head, result.pointer)
+            pairs = first.same_bank[row * (row - 1) // 2 :][:row]
             m.d.comb += [
                 pending[row].eq(fifo.r_rdy & ~head.raw & result.valid & ~done[row]),
-                granted[row].eq(pending[row] & ~held & ~Cat(earlier).any()),
+                granted[row].eq(pending[row] & ~held & ~(pairs & pending[:row]).any()),
             ]
         leaving = Signal()
         m.d.comb += [
@@ -76,30 +97,32 @@ class WriteQueue(wiring.Component):
         self._bank_writes(m, head, granted)
         return m
 
-    def _read_now(self, head, pointer):
-        """Whether a residual is read from this word in the cycle of the write."""
+    def _read_next(self, head, pointer):
+        """Whether a residual is read from this word in the next cycle."""
         matches = [residual.as_value() == pointer.as_value() for residual in self.residual]
         return self.residual_reading & (head.buffer == self.residual_buffer) & Cat(matches).any()
 
     def _bank_writes(self, m: Module, head, granted):
         cfg = self.cfg
-        mask = Signal(cfg.word)
+        rows, buffer, mask = Signal(head.rows.shape()), Signal(), Signal(cfg.word)
+        m.d.sync += [rows.eq(head.rows), buffer.eq(head.buffer)]
+        for row in range(cfg.rows):
+            m.d.sync += rows[row].valid.eq(granted[row])
         for lane in range(cfg.word):
-            m.d.comb += mask[lane].eq(head.lane == lane)
+            m.d.sync += mask[lane].eq(head.lane == lane)
         load = self.load.payload
         blocked = []
         m.d.comb += self.write.loaded.eq(load.data)
         for bank in range(BANKS):
             u, v = divmod(bank, 3)
             hits = [
-                granted[row] & (head.rows[row].pointer.u == u) & (head.rows[row].pointer.v == v)
-                for row in range(cfg.rows)
+                result.valid & (result.pointer.u == u) & (result.pointer.v == v) for result in rows
             ]
             hit = Signal(name=f"hit_{bank}")
-            address, value = head.rows[0].pointer.address, head.rows[0].value
+            address, value = rows[0].pointer.address, rows[0].value
             for row in range(1, cfg.rows):
-                address = Mux(hits[row], head.rows[row].pointer.address, address)
-                value = Mux(hits[row], head.rows[row].value, value)
+                address = Mux(hits[row], rows[row].pointer.address, address)
+                value = Mux(hits[row], rows[row].value, value)
             here = Signal(name=f"here_{bank}")
             write = self.write.banks[bank]
             m.d.comb += [
@@ -111,7 +134,7 @@ class WriteQueue(wiring.Component):
             ]
             blocked.append(hit & here)
             with m.If(hit):
-                m.d.comb += write.masks[head.buffer].eq(mask)
+                m.d.comb += write.masks[buffer].eq(mask)
             with m.Elif(here):
                 m.d.comb += write.masks[load.buffer].eq(~0)
         m.d.comb += self.load.ready.eq(~Cat(blocked).any())

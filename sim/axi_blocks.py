@@ -8,9 +8,9 @@ import cocotb
 from amaranth.lib import wiring
 
 from penstock.config import Config
-from penstock.hw.axi import RegisterSlice
 from penstock.hw.axi_memory import AxiMemory
 from penstock.hw.axi_registers import AxiRegisters
+from penstock.hw.register_slice import RegisterSlice
 from penstock.sim.blocks import Blocks
 from penstock.sim.runner import bench_parameters
 

@@ -24,6 +24,7 @@ class Bench:
         self.groups = deque()
         self.writes = Counter()  # (buffer, u, v, address, lane, value)
         self.sent = self.written = self.pooled = self.cycles = 0
+        self.read = set()  # words that residuals are read from in the cycle of the writes
         self.load = StreamSource(
             dut, "writes__load", bank_word_layout(self.cfg), stalls=stalls, seed=5
         )
@@ -52,8 +53,9 @@ class Bench:
             await edge
             self._watch({(buffer, *pointer.values()) for pointer in reads} if reading else set())
 
-    def _watch(self, read: set):
+    def _watch(self, read_next: set):
         dut, cfg = self.dut, self.cfg
+        read, self.read = self.read, read_next
         if dut.rst.value:
             return
         self.cycles += 1
@@ -169,6 +171,7 @@ async def a_group_a_cycle(dut):
     while bench.written < len(groups):
         await RisingEdge(dut.clk)
     assert bench.cycles - start <= len(groups) + 4
+    await ClockCycles(dut.clk, 2)
     assert bench.writes == writes_of(groups, [], bench.cfg)
 
 
@@ -186,4 +189,5 @@ async def one_bank_takes_a_cycle_each(dut):
     while bench.written < len(groups):
         await RisingEdge(dut.clk)
     assert bench.cycles - start <= len(groups) * bench.cfg.rows + 4
+    await ClockCycles(dut.clk, 2)
     assert bench.writes == writes_of(groups, [], bench.cfg)

@@ -474,8 +474,8 @@ MUTANTS = [
         "only conflicts with the first row's bank are seen",
         "dropped work",
         "hw/write_queue.py",
-        "(banks[other] == bank) for other in range(row)]",
-        "(banks[other] == bank) for other in range(min(row, 1))]",
+        "first.same_bank[row * (row - 1) // 2 :][:row]",
+        "first.same_bank[row * (row - 1) // 2 :][: min(row, 1)]",
         block("writes", "4x4"),
     ),
     Mutant(
@@ -492,6 +492,14 @@ MUTANTS = [
         "hw/write_queue.py",
         "[residual.as_value() == pointer.as_value() for residual in self.residual]",
         "[self.residual[0].as_value() == pointer.as_value()]",
+        block("writes"),
+    ),
+    Mutant(
+        "a result goes into the buffer of the group behind",
+        "stale data",
+        "hw/write_queue.py",
+        "m.d.sync += [rows.eq(head.rows), buffer.eq(head.buffer)]",
+        "m.d.sync += rows.eq(head.rows)\n        m.d.comb += buffer.eq(head.buffer)",
         block("writes"),
     ),
     Mutant(
@@ -599,6 +607,14 @@ MUTANTS = [
         "residual_buffer.eq(~layer.input_buffer)",
         "residual_buffer.eq(layer.input_buffer)",
         ("tests/test_simulate.py",),
+    ),
+    Mutant(
+        "residuals are read a cycle before those that hold back writes",
+        "latency",
+        "hw/engine.py",
+        'delay(m, pointers.residual, DECISION_LATENCY, name="residual")',
+        "pointers.residual",
+        networks(),
     ),
     Mutant(
         "unsigned residuals above 127 are negative",
@@ -988,7 +1004,7 @@ MUTANTS = [
     Mutant(
         "a word that waits behind a refused one is lost",
         "lost valid",
-        "hw/axi.py",
+        "hw/register_slice.py",
         "self.o.valid.eq(self.i.valid | ~free)",
         "self.o.valid.eq(self.i.valid)",
         axi_block("slice"),
@@ -996,7 +1012,7 @@ MUTANTS = [
     Mutant(
         "the word that waits is overwritten by the next",
         "dropped work",
-        "hw/axi.py",
+        "hw/register_slice.py",
         "        with m.If(free):\n            m.d.sync += spare.eq(self.i.payload)",
         "        with m.If(self.i.valid):\n            m.d.sync += spare.eq(self.i.payload)",
         axi_block("slice"),

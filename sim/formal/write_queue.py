@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In
 
 from penstock.config import Config, preset
 from penstock.hw.layouts import bank_pointer_layout, bank_word_layout, result_layout
-from penstock.hw.write_queue import WriteQueue
+from penstock.hw.write_queue import WriteQueue, entry_layout, same_bank
 from penstock.sim.formal.inside import Inside, InsideFifo
 from penstock.sim.formal.prover import Proof
 from penstock.sim.formal.reductions import END_BITS, FEW_GROUPS, ends, shortened, whole
@@ -18,7 +18,8 @@ class WritesInOrder(wiring.Component):
     """Groups of results leave in order; each of their results is written once, before they leave.
 
     ``watch`` marks one group at a time, any group: ``ahead`` groups are to leave before it. A
-    result that is written is the first of the marked group's in its bank that was not (``done``).
+    result that is written is the first of the marked group's in its bank that was not (``done``),
+    and is written in the cycle behind the one in which the group was the first (``was_first``).
     ``bits`` tells which bits of results and words are compared, `ends` or `whole`.
     """
 
@@ -40,6 +41,7 @@ class WritesInOrder(wiring.Component):
         self.inside = Signal(range(cfg.write_groups + 1))  # groups that came and have not left
         self.watching, self.ahead = Signal(), Signal.like(self.inside)
         self.group, self.done = Signal(result_layout(cfg)), Signal(cfg.rows)
+        self.was_group, self.was_first = Signal.like(self.group), Signal()
 
     def elaborate(self, platform):
         m = Module()
@@ -97,25 +99,36 @@ class WritesInOrder(wiring.Component):
             m.d.sync += [self.ahead.eq(self.ahead - 1), self.watching.eq(self.ahead != 0)]
         with m.If(self.valid & self.watch & ~self.watching):
             m.d.sync += [self.watching.eq(1), self.ahead.eq(self.inside - left)]
-            m.d.sync += [self.group.eq(self.results), self.done.eq(0)]
+            m.d.sync += self.group.eq(self.results)
 
     def _results(self, m: Module, queue: WriteQueue):
         """Each result of the marked group is written once, where and as it should be."""
-        group, written = self.group, Signal(self.cfg.rows)
+        rows = self.cfg.rows
+        group, written = self.was_group, Signal(rows)
         lane = (1 << group.lane)[: self.cfg.word]
-        missing = Signal(self.cfg.rows)
-        m.d.comb += missing.eq(Mux(group.raw, 0, Cat(row.valid for row in group.rows)) & ~self.done)
+        done, missing, was_missing = Signal(rows), Signal(rows), Signal(rows)
+        was_left, was_inside = Signal(), Signal()
+        wanted = Mux(self.group.raw, 0, Cat(row.valid for row in self.group.rows))
+        m.d.comb += missing.eq(wanted & ~self.done)
+        m.d.sync += [
+            group.eq(self.group),
+            self.was_first.eq(self.first),
+            was_left.eq(self.left),
+            was_missing.eq(missing),
+            was_inside.eq(self.inside != 0),
+            done.eq(self.done),
+        ]
         for bank, write in enumerate(queue.write.banks):
             hit = Signal(name=f"hit_{bank}")
             m.d.comb += [
                 hit.eq((write.masks.as_value() != 0) & ~write.load),
-                Assert(~hit | (self.inside != 0)),
+                Assert(~hit | was_inside),
             ]
             candidates = [
-                missing[index] & (row.pointer.u == bank // 3) & (row.pointer.v == bank % 3)
+                was_missing[index] & (row.pointer.u == bank // 3) & (row.pointer.v == bank % 3)
                 for index, row in enumerate(group.rows)
             ]
-            with m.If(self.first & hit):
+            with m.If(self.was_first & hit):
                 for index, row in enumerate(group.rows):
                     with (m.If if index == 0 else m.Elif)(candidates[index]):
                         m.d.comb += [
@@ -127,11 +140,11 @@ class WritesInOrder(wiring.Component):
                         ]
                 with m.Else():
                     m.d.comb += Assert(0)  # doubled, or of another group
-        with m.If(self.first):
-            m.d.sync += self.done.eq(self.done | written)
-        m.d.comb += Assert(~(self.first & self.left) | ((missing & ~written) == 0))
-        m.d.comb += Cover(self.first & self.left & (self.done != 0))  # one bank, several cycles
-        m.d.comb += Cover(self.first & self.left & (written == (1 << self.cfg.rows) - 1))
+        with m.If(self.was_first):
+            m.d.comb += self.done.eq(done | written)
+        m.d.comb += Assert(~(self.was_first & was_left) | ((was_missing & ~written) == 0))
+        m.d.comb += Cover(self.was_first & was_left & (done != 0))  # one bank, several cycles
+        m.d.comb += Cover(self.was_first & was_left & (written == (1 << rows) - 1))
 
     def _loads(self, m: Module, queue: WriteQueue):
         """A word of the next image is written when it is taken, and only then."""
@@ -151,14 +164,21 @@ class WritesInOrder(wiring.Component):
         m.d.comb += [Cover(taken & self.left), Cover(self.load_valid & ~queue.load.ready)]
 
     def _reads(self, m: Module, queue: WriteQueue):
-        """No result is written into a word while it is read as a residual."""
+        """No result is written into a word in the cycle behind the residual that is read from it.
+
+        That is when the buffers read it.
+        """
+        reading, buffer = Signal(), Signal()
+        residual = Signal.like(self.residual)
+        m.d.sync += [reading.eq(self.residual_reading), buffer.eq(self.residual_buffer)]
+        m.d.sync += residual.eq(self.residual)
         met = []
         for bank, write in enumerate(queue.write.banks):
-            into = (write.masks[self.residual_buffer] != 0) & ~write.load
-            for pointer in self.residual:
+            into = (write.masks[buffer] != 0) & ~write.load
+            for pointer in residual:
                 same = (pointer.u == bank // 3) & (pointer.v == bank % 3)
                 met.append(into & same & (pointer.address == write.address))
-        m.d.comb += Assert(~(self.residual_reading & Cat(met).any()))
+        m.d.comb += Assert(~(reading & Cat(met).any()))
 
     def _words(self, m: Module, queue: WriteQueue):
         """A classifier's word leaves with its group, once; it waits unchanged until it is taken."""
@@ -200,10 +220,11 @@ class WritesInOrder(wiring.Component):
             Assert(~self.watching | (self.ahead < self.inside)),
         ]
         queued = data.View(
-            result_layout(self.cfg), InsideFifo(m, inside.block("fifo")).at(self.ahead)
+            entry_layout(self.cfg), InsideFifo(m, inside.block("fifo")).at(self.ahead)
         )
         with m.If(self.watching):
-            m.d.comb += Assert(self._seen(queued) == self._seen(self.group))
+            m.d.comb += Assert(self._seen(queued.group) == self._seen(self.group))
+            m.d.comb += Assert(queued.same_bank == same_bank(self.group))
             m.d.comb += Assert(self.done == Mux(self.ahead == 0, done, 0))
 
     def _seen(self, group) -> Value:

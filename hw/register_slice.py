@@ -1,0 +1,32 @@
+"""A stream cut by registers."""
+
+from amaranth import Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+
+class RegisterSlice(wiring.Component):
+    """A stream with no combinational path from one side to the other, in either direction.
+
+    One word per cycle, latency 1 cycle, applies backpressure; holds up to two words.
+    """
+
+    def __init__(self, shape):
+        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
+
+    def elaborate(self, platform):
+        m = Module()
+        spare = Signal.like(self.i.payload)
+        free = Signal(init=1)  # `spare` is
+        m.d.comb += self.i.ready.eq(free)
+        moves = Signal()
+        m.d.comb += moves.eq(~self.o.valid | self.o.ready)
+        with m.If(moves):
+            m.d.sync += free.eq(1)
+            m.d.sync += self.o.valid.eq(self.i.valid | ~free)
+            m.d.sync += self.o.payload.eq(Mux(free, self.i.payload, spare))
+        with m.Elif(self.i.valid):
+            m.d.sync += free.eq(0)
+        with m.If(free):
+            m.d.sync += spare.eq(self.i.payload)
+        return m
