@@ -120,7 +120,9 @@ class Ram(wiring.Component):
         for bit in reversed(range(self.depth.bit_length())):
             if self.depth >> bit & 1:
                 end = first + (1 << bit)
-                inside = (self.write_address >= first) & (self.write_address < end)
+                inside = self.write_address < end
+                if first:
+                    inside &= self.write_address >= first
                 enable = Mux(inside, self.write_enable, 0)
                 part = self._memory(m, f"memory_{first}", 1 << bit, enable)
                 data = part if data is None else Mux(addresses[-1] >= first, part, data)

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import re
 
-from amaranth.back import verilog
+from amaranth.back import rtlil, verilog
 from amaranth.hdl import Fragment, Signal, Value
 from amaranth.hdl._ir import PortDirection  # what amaranth.back.verilog.convert itself uses
 from amaranth.lib import wiring
@@ -52,13 +52,19 @@ def to_verilog(component: wiring.Component, name: str) -> str:
     there is a clock. (``amaranth.back.verilog.convert`` alone refuses always-ready streams: their
     ready is a constant.)
     """
-    text, _ = verilog.convert_fragment(
+    text, _ = rtlil.convert_fragment(
         Fragment.get(component, None),
         ports=component_ports(component),
         name=name,
         emit_src=False,
-        strip_internal_attrs=True,
     )
+    return rtlil_to_verilog(text)
+
+
+def rtlil_to_verilog(text: str) -> str:
+    """Verilog of a design in Amaranth's RTLIL, with the memory modules that it instantiates."""
+    # Amaranth's own convert ends with this; its platforms give RTLIL alone.
+    text = verilog._convert_rtlil_text(text, strip_internal_attrs=True)
     return _ZEROED.sub(_zero_in_simulation, text) + ram_modules(text)
 
 
@@ -83,7 +89,7 @@ def verilog_file(config: Config, component: wiring.Component, name: str) -> str:
     Its header tells the generator's version and the configuration. Verilator's lint passes without
     a warning. Targets other than "generic" instantiate the primitives of their technology.
     """
-    return _header(config) + to_verilog(component, name)
+    return header(config) + to_verilog(component, name)
 
 
 def core_verilog(config: Config) -> str:
@@ -91,7 +97,8 @@ def core_verilog(config: Config) -> str:
     return verilog_file(config, Core(config), CORE_TOP)
 
 
-def _header(config: Config) -> str:
+def header(config: Config) -> str:
+    """What a file of generated Verilog begins with: version, configuration, rules of the lint."""
     sizes = json.dumps(dataclasses.asdict(config))
     array = f"{config.rows} x {config.lanes} multipliers"
     lines = [

@@ -151,6 +151,20 @@ _PRESETS = (
         queue_groups=16,
         pool_channels=2,
     ),
+    Config(
+        name="ulx3s-25f",
+        rows=1,
+        word=2,
+        accumulator_bits=24,
+        map_words=1024,
+        map_side=32,
+        weight_words=3072,
+        weights="streamed",
+        channels=512,
+        program_words=512,
+        queue_groups=16,
+        pool_channels=2,
+    ),
     _ULX3S,
     dataclasses.replace(
         _ULX3S, name="asic", word=8, map_words=1024, weight_words=8192, weights="streamed"

@@ -141,8 +141,8 @@ MUTANTS = [
         "a split memory writes a part's first word into the part before, too",
         "comparison",
         "hw/ram.py",
-        "(self.write_address < end)",
-        "(self.write_address <= end)",
+        "self.write_address < end",
+        "self.write_address <= end",
         ECP5,
     ),
     Mutant(

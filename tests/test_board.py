@@ -14,7 +14,7 @@ from penstock.gold.runner import run as golden
 from penstock.images import held_out_digits
 from penstock.network import INPUT, Network, Shape
 from penstock.program import save_program
-from penstock.sim.board import SimulatedBoard
+from penstock.sim.board import simulated_board
 from penstock.sim.runner import build_component, run
 
 TINY = preset("tiny")
@@ -77,7 +77,7 @@ def test_simulated_board(tmp_path):
     save_program(compile_network(network, other), tmp_path / "wrong.bin")
     (tmp_path / "corrupt.py").write_text(CORRUPT)
     parameters = {"program_bytes": 8 * program.header["length"]}
-    build = build_component(SimulatedBoard(TINY))
+    build = build_component(simulated_board(TINY))
     run(build, "penstock.sim.tb_board", parameters, tests=5, seed=1, folder=tmp_path)
 
 
