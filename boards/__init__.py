@@ -1,1 +1,7 @@
 """Board tops, synthesis and reports."""
+
+BOARDS = {
+    "ulx3s-85f": "penstock.boards.ulx3s_85f",
+    "ulx3s-25f": "penstock.boards.ulx3s_25f",
+}
+"""Board -> the module that describes it, as BOARD."""

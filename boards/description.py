@@ -1,4 +1,4 @@
-"""What a board is to the rest of Penstock, and which ones there are."""
+"""What a board is to the rest of Penstock."""
 
 import dataclasses
 import importlib
@@ -8,15 +8,10 @@ from dataclasses import dataclass
 from amaranth.build import Platform
 from amaranth.hdl import Elaboratable
 
+from penstock.boards import BOARDS
 from penstock.boards.devices import Ecp5
 from penstock.config import Config
 from penstock.errors import PenstockError
-
-BOARDS = {
-    "ulx3s-85f": "penstock.boards.ulx3s_85f",
-    "ulx3s-25f": "penstock.boards.ulx3s_25f",
-}
-"""Board -> the module that describes it, as BOARD."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +24,7 @@ class BoardDescription:
     config: Config
     clock_hz: int
     top: Callable[[Config, int], Elaboratable]  # of configuration and clock_hz
+    loader: str  # what openFPGALoader calls the board
 
     def design(self) -> Elaboratable:
         """The top, made of the device's primitives."""

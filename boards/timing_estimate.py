@@ -1,9 +1,8 @@
 """The slowest paths between blocks, estimated on yosys' netlist for an ECP5 before placement.
 
 ``python -m penstock.boards.timing_estimate --config ulx3s-85f`` synthesizes the core and lists
-them, ``--block`` those of one block; ``--netlist`` takes what ``penstock.boards.ecp5`` has
-written. It spares the minutes of placement and routing, and cannot see what those add: where the
-cells lie.
+them, ``--block`` those of one block; ``--netlist`` takes a netlist as it is, a board's, too. It
+spares the minutes of placement and routing, and cannot see what those add: where the cells lie.
 """
 
 import argparse
@@ -15,9 +14,13 @@ from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
-from penstock.boards.ecp5 import TOP, component, synthesize
-from penstock.config import preset
-from penstock.errors import PenstockError
+from penstock.boards.devices import LFE5U_85F
+from penstock.boards.ecp5 import NETLIST
+from penstock.boards.stand_alone import add_options, component, stand_alone
+from penstock.boards.synthesis import Flow
+from penstock.boards.top import TOP
+from penstock.configuration_file import load_config
+from penstock.errors import PenstockError, SynthesisError
 
 LOGIC = {"LUT4": 0.24, "PFUMX": 0.17, "L6MUX21": 0.24, "CCU2C": 0.45, "TRELLIS_DPR16X4": 0.24}
 """ns from an input to an output, speed grade 6, as nextpnr-ecp5 0.11 has them."""
@@ -203,7 +206,7 @@ def print_paths(paths: list[TimingPath], count: int, nets: bool):
 
 
 def _read(file: Path) -> dict:
-    """The top module of a netlist that ``penstock.boards.ecp5`` wrote."""
+    """The top module of a netlist that `Flow.synthesize` wrote."""
     try:
         return json.loads(file.read_text())["modules"][TOP]
     except (OSError, ValueError, KeyError, TypeError):
@@ -213,20 +216,21 @@ def _read(file: Path) -> dict:
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--config", default="ulx3s-85f")
-    parser.add_argument("--block", metavar="MODULE:CLASS", help="a block instead of the core")
-    parser.add_argument("--folder", type=Path, default=Path("build/ecp5"))
-    parser.add_argument("--netlist", type=Path, help="core.json of an earlier run, as it is")
+    add_options(parser)
+    parser.add_argument("--netlist", type=Path, help="yosys' JSON, as it is")
     parser.add_argument("--count", type=int, default=30, help="pairs of blocks to show")
     parser.add_argument("--nets", action="store_true", help="show what each path goes through")
     options = parser.parse_args(arguments)
     try:
-        if options.netlist is None:
-            synthesize(component(preset(options.config), options.block), options.folder)
-        file = options.netlist or options.folder / "core.json"
+        file = options.netlist
+        if file is None:
+            made = component(load_config(options.config), options.block)
+            # The clock is a constraint of placement: it makes no difference to the netlist.
+            file = Flow(LFE5U_85F).synthesize(stand_alone(made, megahertz=100)) / NETLIST
+            print(f"netlist: {file}")
         paths = slowest_paths(_read(file))
         print_paths(paths, options.count, options.nets)
-    except PenstockError as error:
+    except (PenstockError, SynthesisError) as error:
         print(f"penstock: error: {error}", file=sys.stderr)
         return 2
     return 0

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from amaranth.hdl import Fragment
 
 from penstock.boards.description import BoardDescription
+from penstock.boards.devices import primitives
+from penstock.errors import PenstockError
 from penstock.hw.verilog import header, rtlil_to_verilog
 
 TOP = "top"
@@ -13,9 +15,8 @@ TOP = "top"
 
 @dataclass(frozen=True)
 class Top:
-    """An elaborated top, its Verilog, and its constraints in the format of the device's tool."""
+    """A top's Verilog, and its constraints in the format of the device's tool."""
 
-    design: Fragment
     verilog: str
     constraints: str
 
@@ -23,11 +24,26 @@ class Top:
 def elaborate_top(board: BoardDescription) -> Top:
     """The board's top, with the buffers of its pins.
 
+    Raises PenstockError where it takes more multipliers or block RAMs than the device has.
     Amaranth's platform assigns the pins; its own synthesis is left out, as it goes through RTLIL,
     where the memories' ``no_rw_check`` has no effect.
     """
     platform = board.platform()
     design = Fragment.get(board.design(), platform)
+    _check_fits(board, design)
     files = platform.prepare(design, TOP, emit_src=False).files
     verilog = header(board.config) + rtlil_to_verilog(files[f"{TOP}.il"])
-    return Top(design, verilog, files[f"{TOP}.lpf"])
+    return Top(verilog, files[f"{TOP}.lpf"])
+
+
+def _check_fits(board: BoardDescription, design: Fragment):
+    for resource, needed in primitives(design).items():
+        there = getattr(board.device, resource)
+        if needed > there:
+            raise PenstockError(
+                f"{board.name}: configuration {board.config.name} needs {needed:,} "
+                f"{_NAMES[resource]}, {board.device.name} has {there:,}"
+            )
+
+
+_NAMES = {"dsp": "multipliers (MULT18X18D)", "bram": "block RAMs (DP16KD)"}

@@ -62,4 +62,5 @@ BOARD = BoardDescription(
     config=preset("ulx3s-85f"),
     clock_hz=37_500_000,
     top=Ulx3s,
+    loader="ulx3s",
 )

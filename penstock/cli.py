@@ -1,4 +1,4 @@
-"""The command line ``penstock``. Exit codes: 0 done, 1 the hardware failed or differs, 2 bad input.
+"""The command line ``penstock``. Exit codes: 0 done, 1 hardware or tools failed, 2 bad input.
 
 Imports of simulator, Amaranth and PyTorch happen in the commands that need them.
 """
@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from penstock import __version__
+from penstock.boards import BOARDS
 from penstock.config import PRESETS
 from penstock.configuration_file import load_config
-from penstock.errors import BoardError, PenstockError, SimulationError
+from penstock.errors import BoardError, PenstockError, SimulationError, SynthesisError
 from penstock.network import SHIPPED, Classifier, Network, load_network, write_whole
 from penstock.output import check_writable, progress, progress_bar, write_all, write_json
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 DIFFER = 1
 BAD_INPUT = 2
 INTERRUPTED = 130
+MOST_SEEDS = 64
 DIGITS = "digits"
 """The shipped network of `demo` and `bench`; the default of `train`."""
 
@@ -52,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PenstockError as error:
         print(f"penstock: error: {error}", file=sys.stderr)
         return BAD_INPUT
-    except (SimulationError, BoardError) as error:
+    except (SimulationError, BoardError, SynthesisError) as error:
         print(f"penstock: {error}", file=sys.stderr)
         return DIFFER
     except KeyboardInterrupt:
@@ -76,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_simulate(commands)
     _add_compare(commands)
     _add_run(commands)
+    _add_synth(commands)
     _add_report(commands)
     _add_bench(commands)
     _add_results(commands)
@@ -221,6 +224,28 @@ def _add_run(commands):
     parser.add_argument("--output", metavar="FILE.npz", help="write the outputs into this file")
     _add_seed(parser, "the choice of digits")
     _add_json(parser)
+
+
+def _add_synth(commands):
+    parser = _command(commands, "synth", _synth, "a board's bitstream, by open tools")
+    parser.add_argument("--board", metavar="NAME", required=True, help=", ".join(BOARDS))
+    _add_config(parser)
+    parser.add_argument(
+        "--seeds", type=_seeds, metavar="N", default=1, help="to place and route with; default: 1"
+    )
+    parser.add_argument(
+        "--run",
+        metavar="RUN.json",
+        help="of `penstock compare --json`, for the record's cycles",
+    )
+    parser.add_argument("--json", metavar="FILE", help="record that the board's entry goes into")
+    parser.add_argument("--folder", metavar="DIR", help="of the bitstream; default: build/NAME")
+
+
+def _seeds(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) <= MOST_SEEDS:
+        raise argparse.ArgumentTypeError(f"must be an integer in 1..{MOST_SEEDS}, not {text!r}")
+    return int(text)
 
 
 def _baud(text: str) -> int:
@@ -476,6 +501,19 @@ def _run_board(options) -> None:
         np.savez(content, outputs=run.outputs)
         write_whole(options.output, content.getvalue())
     write_json(options.json, figures)
+
+
+def _synth(options) -> int:
+    from penstock.boards.synth_command import synth_board
+
+    return synth_board(
+        options.board,
+        config=load_config(options.config) if options.config else None,
+        seeds=options.seeds,
+        run=options.run,
+        record=options.json,
+        folder=options.folder,
+    )
 
 
 def _report(options) -> None:

@@ -1,0 +1,137 @@
+"""``penstock synth --board NAME``: checks, the flow, what it prints and writes."""
+
+import dataclasses
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from penstock import display
+from penstock.boards.description import load_board
+from penstock.boards.synthesis import Flow
+from penstock.boards.synthesis_record import (
+    FORMAT,
+    best,
+    load_record,
+    measured,
+    performance,
+    record_text,
+    with_board,
+)
+from penstock.boards.top import elaborate_top
+from penstock.config import Config
+from penstock.errors import PenstockError, SynthesisError
+from penstock.network import write_whole
+from penstock.output import check_writable, progress, progress_bar
+from penstock.record import load_run
+
+CLOCK_MISSED = 1
+"""Exit code where no seed reaches the board's clock."""
+
+
+def synth_board(
+    name: str,
+    *,
+    config: Config | None = None,
+    seeds: int = 1,
+    run: str | None = None,
+    record: str | None = None,
+    folder: str | None = None,
+) -> int:
+    """Make a board's bitstream, with the best of seeds 1..``seeds``; returns the exit code.
+
+    ``config`` takes the place of the board's own. ``run`` is the JSON of a simulation of the same
+    configuration, ``record`` a file of penstock.boards.synthesis_record, which may exist. Raises
+    PenstockError before synthesis for whatever is wrong or does not fit the device.
+    """
+    board = load_board(name)
+    if config is not None and config.hash != board.config.hash:
+        board = dataclasses.replace(board, name=f"{name}-{config.name}", config=config)
+    simulated = _load_run(run, board.config) if run else None
+    check_writable(record)
+    boards = {"format": FORMAT, "boards": []}
+    if record is not None and Path(record).exists():
+        boards = load_record(record)
+    output = Path(folder or Path(os.environ.get("PENSTOCK_BUILD", "build")) / board.name)
+    flow = Flow(board.device)
+    with progress(f"generating the Verilog of {board.name}"):
+        top = elaborate_top(board)
+
+    with progress(f"synthesizing {board.name} (minutes, once)"):
+        netlist = flow.synthesize(top)
+    with progress_bar(f"placing and routing {board.name}, {seeds} seeds", seeds) as advance:
+        tried = flow.route(top, netlist, range(1, seeds + 1), board.config, advance)
+    if not any(seed.routed for seed in tried):
+        raise SynthesisError(
+            f"{board.name}: none of {seeds} seeds could be placed and routed:\n"
+            + flow.nextpnr.tail(tried[-1].folder)
+        )
+    chosen = best(tried)
+    entry = {
+        "name": board.name,
+        "device": board.device.name,
+        "config": board.config.name,
+        "macs": board.config.multipliers,
+        "clock_mhz": board.clock_hz / 1e6,
+        **measured(board.device, tried),
+        **performance(simulated, board.clock_hz / 1e6),
+        "bitstream": f"{board.name}.bit",
+        "tools": {"yosys": flow.yosys.version, "nextpnr": flow.nextpnr.version},
+    }
+    output.mkdir(parents=True, exist_ok=True)
+    files = {
+        f"{board.name}.bit": flow.pack(chosen),
+        f"{board.name}.v": top.verilog.encode(),
+        f"{board.name}.lpf": top.constraints.encode(),
+        "yosys.log": (netlist / "yosys.log").read_bytes(),
+        "nextpnr.log": (chosen.folder / "nextpnr.log").read_bytes(),
+    }
+    for file, content in files.items():
+        write_whole(output / file, content)
+    if record is not None:
+        write_whole(record, record_text(with_board(boards, entry)).encode())
+    _show(entry, f"openFPGALoader -b {board.loader} {output / entry['bitstream']}")
+    if entry["fmax_mhz"] < entry["clock_mhz"]:
+        print(
+            f"penstock: clock missed: {board.name} needs {entry['clock_mhz']:g} MHz, "
+            f"the best of {seeds} seeds reaches {entry['fmax_mhz']:g}",
+            file=sys.stderr,
+        )
+        return CLOCK_MISSED
+    return 0
+
+
+def _load_run(path: str, config: Config) -> dict:
+    run = load_run(path)
+    if run["config"] != config.name:
+        raise PenstockError(
+            f"{path}: must be a run of configuration {config.name}, not {run['config']}"
+        )
+    return run
+
+
+def _show(entry: Mapping, load: str):
+    """Resources by block, and what matters in lines."""
+    console = display.console()
+    resources = list(entry["available"])
+    table = display.table(f"{entry['name']}, {entry['device']}", "block", *_HEADINGS.values())
+    for block in entry["blocks"]:
+        table.add_row(block["name"], *(f"{block[each]:,}" for each in resources))
+    table.add_section()
+    table.add_row("all", *(f"{entry[each]:,}" for each in resources))
+    table.add_row("there are", *(f"{entry['available'][each]:,}" for each in resources))
+    console.print(table)
+    seeds = [
+        f"{seed['fmax_mhz']:.1f}" if seed["routed"] else "not routed" for seed in entry["seeds"]
+    ]
+    path = entry["critical_path"]
+    facts = {
+        "clock": f"{entry['clock_mhz']:g} MHz",
+        "reached": f"{entry['fmax_mhz']:.1f} MHz, by seed: {', '.join(seeds)}",
+        "longest path": f"{path['nanoseconds']:.1f} ns: {path['text']}",
+        "load": load,
+    }
+    console.print(display.fact_table("", facts))
+
+
+_HEADINGS = {"lut": "LUT4", "ff": "flip-flops", "dsp": "multipliers", "bram": "block RAMs"}

@@ -1,0 +1,168 @@
+"""From a board's top to a bitstream: synthesis once, placement and routing for several seeds.
+
+What was made is found again by its content: the SHA-256 of the tool's input files, its arguments
+and what it calls itself, below ``build/synth``, or ``synth`` below the folder that PENSTOCK_BUILD
+names.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from penstock.boards import ecp5
+from penstock.boards.devices import Ecp5
+from penstock.boards.ecp5 import CONSTRAINTS, NETLIST, PLACED, REPORT, ROUTED, VERILOG
+from penstock.boards.tools import Tool
+from penstock.boards.top import TOP, Top
+from penstock.config import Config
+from penstock.errors import SynthesisError
+
+CELLS = "cells.json"
+"""Of a seed: name -> [type, site] of each cell, what is kept of PLACED."""
+
+RUN = "run.json"
+"""Of a seed: the seconds that it took."""
+
+
+@dataclass(frozen=True)
+class Seed:
+    """What nextpnr made of one seed: ``folder`` holds its log and, where it is routed, the rest."""
+
+    number: int
+    folder: Path
+
+    @property
+    def routed(self) -> bool:
+        """Whether all wires found their way."""
+        return (self.folder / REPORT).exists()
+
+    @property
+    def seconds(self) -> float:
+        """Wall time."""
+        return json.loads((self.folder / RUN).read_text())["seconds"]
+
+    def report(self) -> dict:
+        """nextpnr's own: ``fmax``, ``utilization``, ``critical_paths``."""
+        return json.loads((self.folder / REPORT).read_text())
+
+    def cells(self) -> dict[str, tuple[str, str]]:
+        """Name -> (type, site) of each cell."""
+        return json.loads((self.folder / CELLS).read_text())
+
+
+class Flow:
+    """The tools, and what they make of tops for one device.
+
+    Raises PenstockError where a tool is missing; its methods raise SynthesisError where one fails.
+    """
+
+    def __init__(self, device: Ecp5):
+        self.device = device
+        self.yosys, self.nextpnr, self.ecppack = map(Tool, ("yosys", "nextpnr-ecp5", "ecppack"))
+
+    def synthesize(self, top: Top) -> Path:
+        """Folder with NETLIST and yosys' log."""
+        files = {VERILOG: top.verilog}
+        path = _path("netlist", files, ecp5.YOSYS, self.yosys)
+        if not path.exists():
+            with _whole(path) as work:
+                _write(work, files)
+                self.yosys.check(ecp5.YOSYS, work)
+        return path
+
+    def route(
+        self,
+        top: Top,
+        netlist: Path,
+        seeds: Sequence[int],
+        config: Config | None = None,
+        advance: Callable[[int], None] = lambda amount: None,
+    ) -> list[Seed]:
+        """Each seed placed and routed, one process for each processor.
+
+        ``config`` is that of the core in the top, if it has one, for the floorplan. ``advance(1)``
+        is called as each seed ends.
+        """
+        text = (netlist / NETLIST).read_text()
+        files = {
+            NETLIST: text if config is None else ecp5.floorplanned(text, config),
+            CONSTRAINTS: top.constraints,
+        }
+
+        def run(seed: int) -> Seed:
+            made = self._route_seed(files, seed)
+            advance(1)
+            return made
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            return list(pool.map(run, seeds))
+
+    def _route_seed(self, files: Mapping[str, str], number: int) -> Seed:
+        arguments = ecp5.nextpnr(self.device, number)
+        path = _path("seed", files, arguments, self.nextpnr)
+        if not path.exists():
+            with _whole(path) as work:
+                _write(work, files)
+                started = time.monotonic()
+                code = self.nextpnr.run(arguments, work)
+                seconds = time.monotonic() - started
+                if code < 0 or (code and "ERROR" not in self.nextpnr.tail(work)):
+                    raise SynthesisError(f"nextpnr broke off:\n{self.nextpnr.tail(work)}")
+                if code:  # it could not be routed, or placed
+                    (work / REPORT).unlink(missing_ok=True)
+                else:
+                    _keep_cells(work)
+                (work / RUN).write_text(json.dumps({"seconds": round(seconds, 1)}))
+                for name in (*files, PLACED):
+                    (work / name).unlink(missing_ok=True)
+        return Seed(number, path)
+
+    def pack(self, seed: Seed) -> bytes:
+        """The bitstream of a seed."""
+        with tempfile.TemporaryDirectory(dir=seed.folder.parent, prefix="building-") as folder:
+            work = Path(folder)
+            (work / ROUTED).write_bytes((seed.folder / ROUTED).read_bytes())
+            self.ecppack.check(ecp5.ecppack("top.bit"), work)
+            return (work / "top.bit").read_bytes()
+
+
+def _keep_cells(work: Path):
+    cells = json.loads((work / PLACED).read_text())["modules"][TOP]["cells"]
+    kept = {
+        name: (cell["type"], cell["attributes"].get("NEXTPNR_BEL", ""))
+        for name, cell in cells.items()
+    }
+    (work / CELLS).write_text(json.dumps(kept))
+
+
+def _path(kind: str, files: Mapping[str, str], arguments: Sequence[str], tool: Tool) -> Path:
+    root = Path(os.environ.get("PENSTOCK_BUILD", "build")).resolve() / "synth"
+    root.mkdir(parents=True, exist_ok=True)
+    content = json.dumps([sorted(files.items()), list(arguments), tool.banner])
+    return root / f"{kind}-{hashlib.sha256(content.encode()).hexdigest()[:32]}"
+
+
+def _write(folder: Path, files: Mapping[str, str]):
+    for name, text in files.items():
+        (folder / name).write_text(text)
+
+
+@contextlib.contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """A folder that becomes ``path`` at the end, so that ``path`` is whole or absent."""
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix="building-") as folder:
+        work = Path(folder) / "work"
+        work.mkdir()
+        yield work
+        try:
+            work.rename(path)
+        except OSError:  # another process was faster
+            if not path.exists():
+                raise
