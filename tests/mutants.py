@@ -726,7 +726,7 @@ MUTANTS = [
         "an abort leaves the engine as it was",
         "not cleared",
         "hw/core.py",
-        "ResetInserter(control.halt)(engine)",
+        "ResetInserter(clear)(engine)",
         "engine",
         CORE_FAULTS,
     ),
