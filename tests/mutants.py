@@ -596,8 +596,8 @@ MUTANTS = [
         "a pooled sum is lost when a result passes",
         "stuck ready",
         "hw/engine.py",
-        "pool.o.ready.eq(~normal)",
-        "pool.o.ready.eq(1)",
+        "pooled.o.ready.eq(~normal)",
+        "pooled.o.ready.eq(1)",
         networks(),
     ),
     Mutant(
