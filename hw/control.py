@@ -94,6 +94,11 @@ class Control(wiring.Component):
             register.name: Signal(32, name=register.name.lower()) for register in REGISTERS
         }
         self.status = Signal(status_layout())
+        self.misaligned = {
+            name: Signal(name=f"{name.lower()}_misaligned") for name in ("PROGRAM", *BUFFERS)
+        }
+        """What each register's last value was; so the decision on a command is a short one."""
+        self.no_images = Signal(init=1)
 
     def elaborate(self, platform):
         m = Module()
@@ -118,6 +123,11 @@ class Control(wiring.Component):
                 m.d.comb += values[register.name].eq(stored)
                 with m.If(self.bus.write & (self.bus.address == register.address)):
                     m.d.sync += stored.eq(self.bus.write_data)
+                    if register.name in self.misaligned:
+                        wrong = self.bus.write_data % ALIGNMENT != 0
+                        m.d.sync += self.misaligned[register.name].eq(wrong)
+                    if register.name == "IMAGES":
+                        m.d.sync += self.no_images.eq(self.bus.write_data == 0)
         m.d.comb += values["IDENTITY"].eq(IDENTITY)
         m.d.comb += values["VERSION"].eq(VERSION)
         m.d.comb += values["CONFIG"].eq(self.cfg.hash)
@@ -174,7 +184,7 @@ class Control(wiring.Component):
         with m.If(self.bus.write & (self.bus.address == ADDRESS["COMMAND"])):
             with m.If(status.state == State.IDLE):
                 m.d.sync += status.refused.eq(0)
-                with m.If((command == Command.LOAD) & ~self._aligned(values, ("PROGRAM",))):
+                with m.If((command == Command.LOAD) & self.misaligned["PROGRAM"]):
                     m.d.sync += self._end(status, Code.MISALIGNED)
                     m.d.sync += status.loaded.eq(0)
                 with m.Elif(command == Command.LOAD):
@@ -186,9 +196,9 @@ class Control(wiring.Component):
                     m.d.sync += self._end(status, Code.ABORTED)
                 with m.Elif((command == Command.START) & ~status.loaded):
                     m.d.sync += self._end(status, Code.NOT_LOADED)
-                with m.Elif((command != Command.START) | ~values["IMAGES"].any()):
+                with m.Elif((command != Command.START) | self.no_images):
                     m.d.sync += self._end(status, Code.BAD_COMMAND)
-                with m.Elif(~self._aligned(values, BUFFERS)):
+                with m.Elif(Cat(self.misaligned[name] for name in BUFFERS).any()):
                     m.d.sync += self._end(status, Code.MISALIGNED)
                 with m.Else():
                     m.d.sync += self._begin(status, State.RUNNING)
@@ -200,10 +210,6 @@ class Control(wiring.Component):
             with m.Elif(status.state != State.DRAINING):
                 m.d.sync += self._stop(status, Code.ABORTED)
                 m.d.sync += status.loaded.eq(status.loaded)  # a LOAD that ends now leaves none
-
-    @staticmethod
-    def _aligned(values, names):
-        return ~Cat(values[name] % ALIGNMENT for name in names).any()
 
     @staticmethod
     def _begin(status, state):

@@ -41,8 +41,10 @@ class Core(wiring.Component):
         cfg, control, engine, sequencer = self.cfg, self.control, self.engine, self.sequencer
         m = Module()
         m.submodules.control = control
-        m.submodules.engine = ResetInserter(control.halt)(engine)
-        m.submodules.sequencer = ResetInserter(control.halt)(sequencer)
+        clear = Signal()  # a cycle behind the halt: also in the first cycle that may take a START
+        m.d.sync += clear.eq(control.halt)
+        m.submodules.engine = ResetInserter(clear)(engine)
+        m.submodules.sequencer = ResetInserter(clear)(sequencer)
         m.submodules.program_loader = program_loader = ProgramLoader(cfg)
         m.submodules.input_loader = input_loader = InputLoader(cfg)
         m.submodules.output_writer = output_writer = OutputWriter()
@@ -87,13 +89,14 @@ class Core(wiring.Component):
             control.load_done.eq(program_loader.done),
             control.load_code.eq(program_loader.code),
             control.run_done.eq(sequencer.run_done),
-            control.outstanding.eq(arbiter.outstanding | output_writer.busy),
             control.bus_error.eq(input_loader.error | output_writer.error),
             control.layer.eq(sequencer.layer),
             control.image.eq(sequencer.image),
             sequencer.run.eq(control.run),
             sequencer.layers.eq(header.layers),
         ]
+        # Known a cycle late: in a halt, which is longer, it falls once and for all.
+        m.d.sync += control.outstanding.eq(arbiter.outstanding | output_writer.busy)
         for name in ("program", "input", "input_stride", "output", "output_stride", "images"):
             m.d.comb += getattr(sequencer, name).eq(getattr(control, name))
 

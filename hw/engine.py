@@ -24,9 +24,10 @@ from penstock.hw.output_writer import raw_result_layout
 from penstock.hw.pipeline import delay, select
 from penstock.hw.pointers import LATENCY as POINTER_LATENCY
 from penstock.hw.pointers import ResultPointers
-from penstock.hw.pool import GlobalAveragePool
+from penstock.hw.pool import GlobalAveragePool, pooled_layout
 from penstock.hw.ram import LATENCY as RAM_LATENCY
 from penstock.hw.ram import Ram
+from penstock.hw.register_slice import RegisterSlice
 from penstock.hw.requantizer import LATENCY as REQUANTIZER_LATENCY
 from penstock.hw.requantizer import RESIDUAL_DELAY, Requantizer
 from penstock.hw.task_queue import TaskQueue
@@ -290,6 +291,8 @@ class Engine(wiring.Component):
     def _requantize(self, m: Module, sums, tag, valid, final, parameter, pointers):
         cfg, layer, pool = self.cfg, self.layer, self.pool
         m.submodules.requantizer = requantizer = Requantizer(cfg)
+        m.submodules.pooled = pooled = RegisterSlice(pooled_layout(cfg))
+        wiring.connect(m, pool.o, pooled.i)
         stage = result_stage(cfg)
         wait = stage - JUDGE_STAGE
         pointer_wait = stage - (POINTER_LATENCY - RAM_LATENCY)
@@ -317,17 +320,17 @@ class Engine(wiring.Component):
             scale[1].shift.eq(layer.pool_shift),
             scale[1].low.eq(layer.pool_low),
             scale[1].high.eq(layer.pool_high),
-            pool.o.ready.eq(~normal),
-            item.valid.eq(normal | pool.o.valid),
+            pooled.o.ready.eq(~normal),
+            item.valid.eq(normal | pooled.o.valid),
         ]
-        with m.If(~normal & pool.o.valid):
+        with m.If(~normal & pooled.o.valid):
             m.d.comb += [
                 item.pooled.eq(1),
                 item.final.eq(1),
-                item.pointers[0].eq(pool.o.payload.pointer),
-                item.lane.eq(pool.o.payload.lane),
+                item.pointers[0].eq(pooled.o.payload.pointer),
+                item.lane.eq(pooled.o.payload.lane),
                 requantizer.pooled.eq(1),
-                requantizer.sums[0].eq(pool.o.payload.sum),
+                requantizer.sums[0].eq(pooled.o.payload.sum),
                 requantizer.multiplier.eq(layer.pool_multiplier),
                 requantizer.bias.eq(0),
             ]

@@ -7,8 +7,8 @@ from amaranth.lib.wiring import In, Out
 from penstock.config import Config
 from penstock.hw.layouts import CHANNEL_BITS, bank_pointer_layout
 
-LATENCY = 2
-"""Cycles from values to the sum that holds them."""
+LATENCY = 3
+"""Cycles from a channel's last values to its sum."""
 
 
 def pool_input_layout(cfg: Config) -> data.StructLayout:
@@ -84,7 +84,7 @@ class GlobalAveragePool(wiring.Component):
             held_pointer = Signal(bank_pointer_layout(), name=f"pointer_{channel}")
             held_lane = Signal(4, name=f"lane_{channel}")
             full = Signal(name=f"full_{channel}")
-            m.d.comb += full.eq((count == self.pixels) & (count != 0))
+            m.d.sync += full.eq((count == self.pixels) & (count != 0))
             with m.If(arrived & (index == channel)):
                 m.d.sync += [
                     total.eq(total + subtotal),
@@ -93,7 +93,7 @@ class GlobalAveragePool(wiring.Component):
                     held_lane.eq(lane),
                 ]
             with m.If(self.restart | (self.o.valid & self.o.ready & (oldest == channel))):
-                m.d.sync += [total.eq(0), count.eq(0)]
+                m.d.sync += [total.eq(0), count.eq(0), full.eq(0)]
             offers.append((full, total, held_pointer, held_lane))
         with m.Switch(oldest):
             for channel, (full, total, held_pointer, held_lane) in enumerate(offers):

@@ -62,14 +62,15 @@ class Sequencer(wiring.Component):
         streamed = self.cfg.weights == "streamed"
         following = Signal(16)  # the layer that `next` describes
         last_image, last_layer = Signal(), Signal()
+        final_image, final_layer = Signal.like(self.images), Signal.like(self.layers)
         input_loaded = Signal()  # or on its way: the image of the next layer 0
         fetching = Signal()  # a fetch has been asked for: `described` is of the next layer soon
         weights_loaded = Signal()  # or on their way
         weights_ready, input_ready, output_ready = Signal(), Signal(), Signal()
         resident = Const(int(not streamed), 1)
         m.d.comb += [
-            last_image.eq(self.image == self.images - 1),
-            last_layer.eq(self.layer == self.layers - 1),
+            last_image.eq(self.image == final_image),
+            last_layer.eq(self.layer == final_layer),
             self.fetch_index.eq(following),
             self.weight_address.eq(self.program + Cat(Const(0, 3), self.next.weight_offset)),
             weights_ready.eq(resident | (weights_loaded & ~self.weight_start & ~self.weight_busy)),
@@ -78,6 +79,8 @@ class Sequencer(wiring.Component):
             ),
             output_ready.eq(~self.next.raw | ~self.output_busy),
         ]
+
+        m.d.sync += [final_image.eq(self.images - 1), final_layer.eq(self.layers - 1)]
 
         def load_input():
             return [self.input_start.eq(1), input_loaded.eq(1)]

@@ -48,6 +48,10 @@ class Commands(_Host):
         started, before = Signal(), Signal.like(now)
         m.d.sync += [started.eq(1), before.eq(now)]
         misaligned = Cat(values[name] % ALIGNMENT != 0 for name in BUFFERS).any()
+        # Inner state, for the induction.
+        for name, flag in block.misaligned.items():
+            m.d.comb += Assert(flag == (values[name] % ALIGNMENT != 0))
+        m.d.comb += Assert(block.no_images == (values["IMAGES"] == 0))
         idle = now.state == State.IDLE
         starts, loads, aborts, refused, drained, reads = (
             Signal(name=name) for name in ("start", "load", "abort", "refuse", "drained", "reads")

@@ -8,9 +8,10 @@ from amaranth.lib.wiring import In
 
 from penstock.config import Config, preset
 from penstock.hw.layouts import CHANNEL_BITS
-from penstock.hw.pool import GlobalAveragePool, pool_input_layout, pooled_layout
+from penstock.hw.pool import LATENCY, GlobalAveragePool, pool_input_layout, pooled_layout
 from penstock.sim.formal.inside import Inside
 from penstock.sim.formal.prover import Proof
+from penstock.sim.formal.rules import cycles
 
 
 class SumsInOrder(wiring.Component):
@@ -131,12 +132,13 @@ class SumsInOrder(wiring.Component):
             first & (count == self.pixels) & (count != 0)
             for first, count in zip(self.first, self.counts, strict=True)
         ).any()
-        late, refused = Signal(), Signal()
-        m.d.sync += [late.eq(complete & ~pool.o.valid), refused.eq(pool.o.valid & ~self.ready)]
+        refused = Signal()
+        late = cycles(m, "late", complete & ~pool.o.valid, LATENCY)
+        m.d.sync += refused.eq(pool.o.valid & ~self.ready)
         mine = pool.o.valid & self.watching & (self.channel == self.next)
         m.d.comb += [
             Assert(~pool.o.valid | complete),
-            Assert(~late | pool.o.valid),
+            Assert(late < LATENCY),
             Assert(~refused | pool.o.valid),
             Assert(~mine | (pool.o.payload.as_value() == self.marked.as_value())),
             Cover(mine & self.ready & (self.next == self.cfg.pool_channels)),
@@ -148,14 +150,14 @@ class SumsInOrder(wiring.Component):
         """What ties the pooling's inner state to the specification, for the induction."""
         arrived, index = inside["arrived"], inside["index"]
         pixels, subtotal = inside["pixels"], inside["subtotal"]
-        names = "total", "count", "held_pointer", "held_lane"
+        names = "total", "count", "full", "held_pointer", "held_lane"
         channels = zip(*(inside.every(name) for name in names), strict=True)
         m.d.comb += Assert(inside["oldest"] == self.next[: len(index)])
         m.d.comb += Assert((pixels != 0) | (subtotal == 0))
         opened = Signal(CHANNEL_BITS)
         m.d.comb += opened.eq(self.channel - self.next)
         m.d.comb += Assert(~self.watching | (opened < self.cfg.pool_channels))
-        for k, (sum_, came, *place) in enumerate(channels):
+        for k, (sum_, came, full, *place) in enumerate(channels):
             count = self.counts[k]
             pending = arrived & (index == k)
             total = Signal(signed(self.cfg.accumulator_bits), name=f"total_{k}")
@@ -163,6 +165,7 @@ class SumsInOrder(wiring.Component):
             m.d.comb += [
                 total.eq(sum_ + Mux(pending, subtotal, 0)),
                 Assert(came == started),
+                Assert(~full | (came == self.pixels) & (came != 0)),
                 Assert((count <= self.pixels) | (count == 0)),
                 Assert((count != 0) | (total == 0)),
             ]
@@ -183,7 +186,7 @@ PROOFS = [
         statement="channel n's sum leaves n-th, when all its values have come, exact for all values"
         " in any interleaving of pool_channels channels; it waits unchanged until it is taken",
         top=functools.partial(SumsInOrder, preset(name)),
-        depth=2,
+        depth=3,
         cover_depth=14,
         quick=name == "icebreaker",
     )
