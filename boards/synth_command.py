@@ -8,16 +8,9 @@ from pathlib import Path
 
 from penstock import display
 from penstock.boards.description import load_board
+from penstock.boards.measured import best, measured, performance
+from penstock.boards.record import FORMAT, load_record, record_text, with_board
 from penstock.boards.synthesis import Flow
-from penstock.boards.synthesis_record import (
-    FORMAT,
-    best,
-    load_record,
-    measured,
-    performance,
-    record_text,
-    with_board,
-)
 from penstock.boards.top import elaborate_top
 from penstock.config import Config
 from penstock.errors import PenstockError, SynthesisError
@@ -41,7 +34,7 @@ def synth_board(
     """Make a board's bitstream, with the best of seeds 1..``seeds``; returns the exit code.
 
     ``config`` takes the place of the board's own. ``run`` is the JSON of a simulation of the same
-    configuration, ``record`` a file of penstock.boards.synthesis_record, which may exist. Raises
+    configuration, ``record`` a file of penstock.boards.record, which may exist. Raises
     PenstockError before synthesis for whatever is wrong or does not fit the device.
     """
     board = load_board(name)
