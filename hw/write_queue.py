@@ -1,6 +1,6 @@
 """The write queue: results wait here until their banks are free."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
@@ -15,15 +15,19 @@ DECISION_LATENCY = 1
 
 
 def entry_layout(cfg: Config) -> data.StructLayout:
-    """A group in the queue; a bit for each two rows, (1, 0), (2, 0), (2, 1), ..: in one bank."""
-    pairs = cfg.rows * (cfg.rows - 1) // 2
+    """A group in the queue; a bit for each two rows, (1, 0), (2, 0), (2, 1), ..: in one bank.
+
+    One row has a bit that is 0.
+    """
+    pairs = max(cfg.rows * (cfg.rows - 1) // 2, 1)
     return data.StructLayout({"group": result_layout(cfg), "same_bank": pairs})
 
 
 def same_bank(group) -> Value:
     """The entry's bits of a group of results."""
     banks = [Cat(result.pointer.u, result.pointer.v) for result in group.rows]
-    return Cat(bank == other for row, bank in enumerate(banks) for other in banks[:row])
+    pairs = [bank == other for row, bank in enumerate(banks) for other in banks[:row]]
+    return Cat(pairs or [Const(0, 1)])
 
 
 class WriteQueue(wiring.Component):
@@ -76,10 +80,13 @@ class WriteQueue(wiring.Component):
         for row in range(cfg.rows):
             result = head.rows[row]
             held = self._read_next(head, result.pointer)
-            pairs = first.same_bank[row * (row - 1) // 2 :][:row]
+            blocked = held
+            if row:
+                pairs = first.same_bank[row * (row - 1) // 2 :][:row]
+                blocked |= (pairs & pending[:row]).any()
             m.d.comb += [
                 pending[row].eq(fifo.r_rdy & ~head.raw & result.valid & ~done[row]),
-                granted[row].eq(pending[row] & ~held & ~(pairs & pending[:row]).any()),
+                granted[row].eq(pending[row] & ~blocked),
             ]
         leaving = Signal()
         m.d.comb += [
