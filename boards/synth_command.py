@@ -3,22 +3,15 @@
 import dataclasses
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from penstock import display
-from penstock.boards.description import load_board
-from penstock.boards.synthesis import Flow
-from penstock.boards.synthesis_record import (
-    FORMAT,
-    best,
-    load_record,
-    measured,
-    performance,
-    record_text,
-    with_board,
-)
-from penstock.boards.top import elaborate_top
+from penstock.boards.description import BoardDescription, load_board
+from penstock.boards.measured import best, measured, performance
+from penstock.boards.record import FORMAT, load_record, record_text, with_board
+from penstock.boards.synthesis import Flow, Seed
+from penstock.boards.top import Top, elaborate_top
 from penstock.config import Config
 from penstock.errors import PenstockError, SynthesisError
 from penstock.network import write_whole
@@ -41,7 +34,7 @@ def synth_board(
     """Make a board's bitstream, with the best of seeds 1..``seeds``; returns the exit code.
 
     ``config`` takes the place of the board's own. ``run`` is the JSON of a simulation of the same
-    configuration, ``record`` a file of penstock.boards.synthesis_record, which may exist. Raises
+    configuration, ``record`` a file of penstock.boards.record, which may exist. Raises
     PenstockError before synthesis for whatever is wrong or does not fit the device.
     """
     board = load_board(name)
@@ -56,6 +49,8 @@ def synth_board(
     flow = Flow(board.device)
     with progress(f"generating the Verilog of {board.name}"):
         top = elaborate_top(board)
+    output.mkdir(parents=True, exist_ok=True)
+    check_writable(output / f"{board.name}.bit")
 
     with progress(f"synthesizing {board.name} (minutes, once)"):
         netlist = flow.synthesize(top)
@@ -66,27 +61,8 @@ def synth_board(
             f"{board.name}: none of {seeds} seeds could be placed and routed:\n"
             + flow.nextpnr.tail(tried[-1].folder)
         )
-    chosen = best(tried)
-    entry = {
-        "name": board.name,
-        "device": board.device.name,
-        "config": board.config.name,
-        "macs": board.config.multipliers,
-        "clock_mhz": board.clock_hz / 1e6,
-        **measured(board.device, tried),
-        **performance(simulated, board.clock_hz / 1e6),
-        "bitstream": f"{board.name}.bit",
-        "tools": {"yosys": flow.yosys.version, "nextpnr": flow.nextpnr.version},
-    }
-    output.mkdir(parents=True, exist_ok=True)
-    files = {
-        f"{board.name}.bit": flow.pack(chosen),
-        f"{board.name}.v": top.verilog.encode(),
-        f"{board.name}.lpf": top.constraints.encode(),
-        "yosys.log": (netlist / "yosys.log").read_bytes(),
-        "nextpnr.log": (chosen.folder / "nextpnr.log").read_bytes(),
-    }
-    for file, content in files.items():
+    entry = _entry(board, flow, tried, simulated)
+    for file, content in _files(board, flow, top, netlist, best(tried)).items():
         write_whole(output / file, content)
     if record is not None:
         write_whole(record, record_text(with_board(boards, entry)).encode())
@@ -99,6 +75,35 @@ def synth_board(
         )
         return CLOCK_MISSED
     return 0
+
+
+def _entry(board: BoardDescription, flow: Flow, seeds: Sequence[Seed], run: dict | None) -> dict:
+    """What the record says of the board."""
+    clock_mhz = board.clock_hz / 1e6
+    return {
+        "name": board.name,
+        "device": board.device.name,
+        "config": board.config.name,
+        "macs": board.config.multipliers,
+        "clock_mhz": clock_mhz,
+        **measured(board.device, seeds),
+        **performance(run, clock_mhz),
+        "bitstream": f"{board.name}.bit",
+        "tools": {"yosys": flow.yosys.version, "nextpnr": flow.nextpnr.version},
+    }
+
+
+def _files(
+    board: BoardDescription, flow: Flow, top: Top, netlist: Path, seed: Seed
+) -> dict[str, bytes]:
+    """What the folder gets."""
+    return {
+        f"{board.name}.bit": flow.pack(seed),
+        f"{board.name}.v": top.verilog.encode(),
+        f"{board.name}.lpf": top.constraints.encode(),
+        "yosys.log": (netlist / "yosys.log").read_bytes(),
+        "nextpnr.log": (seed.folder / "nextpnr.log").read_bytes(),
+    }
 
 
 def _load_run(path: str, config: Config) -> dict:

@@ -145,8 +145,10 @@ def _keep_cells(work: Path):
 def _path(kind: str, files: Mapping[str, str], arguments: Sequence[str], tool: Tool) -> Path:
     root = Path(os.environ.get("PENSTOCK_BUILD", "build")).resolve() / "synth"
     root.mkdir(parents=True, exist_ok=True)
-    content = json.dumps([sorted(files.items()), list(arguments), tool.banner])
-    return root / f"{kind}-{hashlib.sha256(content.encode()).hexdigest()[:32]}"
+    digest = hashlib.sha256()
+    for part in (tool.banner, *arguments, *(part for file in files.items() for part in file)):
+        digest.update(f"{len(part)} ".encode() + part.encode())
+    return root / f"{kind}-{digest.hexdigest()[:32]}"
 
 
 def _write(folder: Path, files: Mapping[str, str]):

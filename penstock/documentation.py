@@ -7,7 +7,9 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from penstock.boards import page as boards_page
 from penstock.boards.frames import ANSWER, OPERATIONS, REQUEST, STATUSES
+from penstock.boards.record import load_record
 from penstock.config import PRESETS, TAPS
 from penstock.program import RECORDS, Record
 from penstock.registers import REGISTERS, Code, Command, State
@@ -84,8 +86,25 @@ def frames() -> str:
     return "\n".join(lines)
 
 
+def board_file() -> str:
+    """The module of a board, as an example."""
+    return f"```python\n{(ROOT / 'boards/ulx3s_85f.py').read_text()}```"
+
+
+def _of_boards(table: Callable[[dict], str]) -> Callable[[], str]:
+    """The table of docs/boards.json."""
+
+    def made() -> str:
+        return table(load_record(ROOT / "docs/boards.json")).rstrip()
+
+    made.__name__ = f"board_{table.__name__}"
+    return made
+
+
 PAGES: dict[str, tuple[Callable[[], str], ...]] = {
     "README.md": (presets,),
+    "docs/boards.md": tuple(map(_of_boards, boards_page.TABLES)),
+    "docs/extending.md": (board_file,),
     "docs/formats.md": (records,),
     "docs/host_link.md": (frames,),
     "docs/registers.md": (registers, codes),

@@ -19,14 +19,14 @@ def patched(folder):
     for package in PACKAGES:
         shutil.copytree(ROOT / package, folder / package, ignore=ignored)
     page = (ROOT / "docs/extending.md").read_text()
-    code = dict(re.findall(r"^```(\w+)\n(.*?)^```", page, re.DOTALL | re.MULTILINE))
+    code = re.search(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)[1]
     patches = re.findall(r"^```diff\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
     assert len(patches) == 3
     for patch in patches:
         subprocess.run(["git", "apply", "-"], cwd=folder, input=patch, text=True, check=True)
     for package in PACKAGES:  # as the installation lays them out
         (folder / package).rename(folder / "penstock" / package)
-    return code["python"]
+    return code
 
 
 def test_the_layer_of_the_page_is_bit_exact(tmp_path):

@@ -12,7 +12,8 @@ from synthesis_top import MULTIPLIERS
 from penstock import boards
 from penstock.boards import synth_command, synthesis
 from penstock.boards.blocks import BLOCKS, OTHER, part, words
-from penstock.boards.synthesis_record import FORMAT, load_record, performance, with_board
+from penstock.boards.measured import critical_path, fmax_mhz, performance
+from penstock.boards.record import FORMAT, load_record, record_text, with_board
 from penstock.boards.tools import Tool
 from penstock.cli import main
 from penstock.config import preset
@@ -322,6 +323,50 @@ def test_a_foreign_record_is_not_overwritten(content, small, tmp_path, capsys):
         capsys.readouterr().err
     )
     assert (tmp_path / "boards.json").read_text() == content
+
+
+def test_longest_path_is_that_of_the_slowest_clock():
+    def step(kind: str, delay: float, *cells: str) -> dict:
+        ends = ({"cell": cell, "loc": [3, index]} for index, cell in enumerate(cells))
+        return {"type": kind, "delay": delay} | dict(zip(("from", "to"), ends, strict=True))
+
+    slow = [
+        step("clk-to-q", 0.5, "core.engine.gate.a", "core.engine.gate.a"),
+        step("routing", 3.0, "core.engine.gate.a", "core.engine.tasks.b"),
+        step("logic", 0.25, "core.engine.tasks.b", "core.engine.tasks.b"),
+        step("routing", 2.25, "core.engine.tasks.b", "x"),
+        step("setup", 0.0, "x", "x"),
+    ]
+    edges = {"slow": "posedge slow", "fast": "posedge fast"}
+    paths = [
+        {"from": edges["fast"], "to": edges["fast"], "path": slow[:1]},
+        {"from": "<async>", "to": edges["slow"], "path": slow[:2]},
+        {"from": edges["slow"], "to": edges["slow"], "path": slow},
+    ]
+    fmax = {"fast": {"achieved": 300.0}, "slow": {"achieved": 166.6667}}
+    report = {"fmax": fmax, "critical_paths": paths}
+    assert fmax_mhz(report) == 166.6667
+    found = critical_path(report)
+    assert (found["nanoseconds"], found["logic"], found["wire"]) == (6.0, 0.75, 5.25)
+    assert found["text"] == (
+        "gate (gate and queue) -> task queue (gate and queue) -> other; 88 % wire"
+    )
+    assert [each["kind"] for each in found["steps"]] == ["logic", "wire", "logic", "wire", "logic"]
+    assert found["steps"][1] == {
+        "kind": "wire",
+        "nanoseconds": 3.0,
+        "block": "gate and queue",
+        "cell": "core.engine.tasks.b",
+        "x": 3,
+        "y": 1,
+    }
+
+
+def test_a_record_s_text_is_its_json():
+    for count in range(3):
+        boards = [{"name": f"b{index}", "seeds": [{"seed": 1}]} for index in range(count)]
+        record = {"format": FORMAT, "boards": boards}
+        assert json.loads(record_text(record)) == record
 
 
 def test_an_entry_takes_the_place_of_its_name():
