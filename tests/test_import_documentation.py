@@ -1,7 +1,9 @@
-"""The code of docs/import.md and of the README runs as it stands there."""
+"""The code of the README and of docs/ on networks and numbers runs as it stands there."""
 
+import json
 import re
 import shlex
+from pathlib import Path
 
 import pytest
 
@@ -12,11 +14,12 @@ import import_cases as cases  # noqa: E402
 
 from penstock import cli  # noqa: E402
 from penstock.documentation import ROOT  # noqa: E402
+from penstock.gold import runner as gold  # noqa: E402
 from penstock.gold.digits import load_digits_images  # noqa: E402
 from penstock.network import load_network  # noqa: E402
 from penstock.program import load_program  # noqa: E402
 
-BLOCK = re.compile(r"^```(python|sh)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(r"^```(python|sh|json)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
 def blocks(page: str) -> list[tuple[str, str]]:
@@ -25,7 +28,11 @@ def blocks(page: str) -> list[tuple[str, str]]:
 
 
 def run_page(page: str) -> dict:
-    """Run all code of a page, one block after the other; returns its variables."""
+    """Run all code of a page, one block after the other; returns its variables.
+
+    An object of JSON becomes the file of its name. What takes seconds and is tested elsewhere,
+    Verilog and waves, is left out; test_documentation checks its options.
+    """
     images, labels = load_digits_images("train")
     x = torch.from_numpy(images[:64]).float() / 255
     variables = {
@@ -37,12 +44,18 @@ def run_page(page: str) -> dict:
         if language == "python":
             exec(compile(code, page, "exec"), variables)
             variables["model"] = dense_again(variables["model"], code)
+        elif language == "json":
+            Path(f"{json.loads(code)['name']}.json").write_text(code)
         else:
             for line in code.splitlines():
-                program, *arguments = shlex.split(line)
-                assert program == "penstock"
-                assert cli.main(arguments) == 0
+                run_command(*shlex.split(line))
     return variables
+
+
+def run_command(program: str, *arguments: str):
+    assert program in ("penstock", "mkdir")
+    if program == "penstock" and arguments[0] != "verilog" and "--wave" not in arguments:
+        assert cli.main(arguments) == 0
 
 
 def dense_again(model, code: str):
@@ -71,3 +84,21 @@ def test_the_readme(tmp_path, monkeypatch, one_thread):
     run_page("README.md")
     layers = load_network("gated.safetensors").layers
     assert sum(getattr(layer, "groups", 1) == 4 for layer in layers) == 6
+
+
+def test_the_first_steps(tmp_path, monkeypatch, one_thread):
+    monkeypatch.chdir(tmp_path)
+    run_page("docs/first_steps.md")
+    program = load_program("mine.bin")
+    assert program.config.name == "mine"
+    gated = [each.name for each in program.network.layers if getattr(each, "groups", 1) == 4]
+    assert gated == ["conv1.0", "conv2.0", "conv3.0"]
+    images, labels = load_digits_images("test")
+    assert (gold.run(program.network, images).classes == labels).mean() > 0.8
+    run = json.loads(Path("run.json").read_text())
+    assert (run["mismatches"], run["images"]) == (0, 4) and run["speedup"] > 1
+    assert "Bit-exact" in Path("report.html").read_text()
+
+
+def test_the_numerics():
+    run_page("docs/numerics.md")
