@@ -8,7 +8,7 @@ from penstock.record import ways
 from penstock.report_page.charts import bar
 from penstock.report_page.floorplan import classes, floorplan
 from penstock.report_page.floorplan import legend as shapes
-from penstock.report_page.markup import GATING, legend, section, table, tiles
+from penstock.report_page.markup import GATING, count, legend, section, table, tiles
 
 _HEADS = {"lut": "LUTs", "ff": "flip-flops", "dsp": "multipliers", "bram": "block RAMs"}
 _SEEDS = {"fmax_mhz": "best seed", "fmax_median_mhz": "median", "fmax_worst_mhz": "worst"}
@@ -49,9 +49,10 @@ def _figures(run: Mapping, placed: Mapping) -> list[tuple[str, str, str]]:
     clock, best = placed["clock_mhz"], placed["fmax_mhz"]
     margin = f"{abs(best / clock - 1):.1%}"
     routed, seeds = sum(seed["routed"] for seed in placed["seeds"]), len(placed["seeds"])
-    note = f"met: the best of {seeds} seeds reaches {margin} more"
+    verdict, change = "met", "more"
     if best < clock:
-        note = f'<b class="bad">not met</b>: the best of {seeds} seeds reaches {margin} less'
+        verdict, change = '<b class="bad">not met</b>', "less"
+    note = f"{verdict}: {best:.1f} MHz, {margin} {change}, by the best of {count(seeds, 'seed')}"
     if routed < seeds:
         note += f"; {seeds - routed} did not route"
     figures = [("Clock", f"{clock:.1f} MHz", note)]
