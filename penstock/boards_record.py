@@ -3,11 +3,9 @@
 import os
 from collections.abc import Mapping
 
+from penstock.boards.record import FORMAT
 from penstock.errors import PenstockError
 from penstock.record_checks import NUMBER, check, check_kind, check_positive, load_record
-
-BOARDS_FORMAT = "penstock boards 1"
-"""What the field ``format`` of the record says."""
 
 RESOURCES = ("lut", "ff", "dsp", "bram")
 """Look-up tables, flip-flops, multipliers, block RAMs."""
@@ -27,7 +25,7 @@ _PLACE = {"dsp": 2, "bram": 2, "lut": 3}
 
 def load_boards(path: str | os.PathLike) -> list[dict]:
     """The boards of a record. Raises PenstockError for anything else, naming the field."""
-    return load_record(path, "a record of boards", BOARDS_FORMAT, _check_record)["boards"]
+    return load_record(path, "a record of boards", FORMAT, _check_record)["boards"]
 
 
 def boards_of(boards: list[dict], run: Mapping) -> list[dict]:

@@ -10,7 +10,8 @@ import pytest
 from report_cases import Page, measured, percent
 
 from penstock import cli
-from penstock.boards_record import BOARDS_FORMAT, RESOURCES, boards_of, load_boards
+from penstock.boards.record import FORMAT
+from penstock.boards_record import RESOURCES, boards_of, load_boards
 from penstock.errors import PenstockError
 from penstock.report_page import _STYLE, page
 from penstock.report_page.floorplan import COLOURS, classes, floorplan
@@ -251,7 +252,7 @@ def test_a_full_chip_stays_small_and_quick(run):
 
 def written(folder, *boards: dict, **changes) -> str:
     path = folder / "boards.json"
-    path.write_text(json.dumps({"format": BOARDS_FORMAT, "boards": boards} | changes))
+    path.write_text(json.dumps({"format": FORMAT, "boards": boards} | changes))
     return str(path)
 
 
@@ -356,7 +357,7 @@ def test_malformed_records_are_refused(run, board, change, text, tmp_path, capsy
 
 
 def test_other_files_are_refused(run, tmp_path, capsys):
-    text = f"must be the JSON of a record of boards, its format {BOARDS_FORMAT!r}, not "
+    text = f"must be the JSON of a record of boards, its format {FORMAT!r}, not "
     for came in ("penstock boards 2", "penstock run 1"):
         path = written(tmp_path, format=came)
         assert refusal(run, tmp_path, path, capsys).endswith(f"{text}{came!r}")
