@@ -31,8 +31,10 @@ class Ulx3s(Elaboratable):
         m.domains += [clocks.sync, clocks.early]
         m.submodules.system = system = self.system
         m.submodules.sdram = sdram = self.sdram
-        pads = platform.request("sdram", dir="-")
-        m.submodules.pads = pads = SdramPads(sdram.chip, pads, clock_domain="early")
+        chip = platform.request("sdram", dir="-")
+        m.submodules.pads = pads = SdramPads(sdram.chip, chip)
+        m.submodules.chip_clk = chip_clk = io.DDRBuffer("o", chip.clk, o_domain="early")
+        m.d.comb += chip_clk.o[0].eq(1)
         wiring.connect(m, system.memory, sdram.memory)
         wiring.connect(m, sdram.pins, pads.pins)
 

@@ -2,12 +2,14 @@
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 
 from amaranth.hdl import ClockSignal, Const, Instance, Module, ResetSignal, Signal
-from amaranth.lib import wiring
+from amaranth.lib import io, wiring
 from amaranth.lib.wiring import In, Out
 
 from penstock.boards.sdram import Sdram, SdramChip
+from penstock.boards.sdram_pads import OUTPUTS, SdramPads
 from penstock.hw.layouts import memory_signature
 
 MODEL = Path(__file__).parent / "sdram_chip.sv"
@@ -42,17 +44,22 @@ class SdramBoard(wiring.Component):
                 m.d.comb += inner.eq(self.wire(m, name, port))
             else:
                 m.d.comb += port.eq(self.wire(m, name, inner))
-        pins = ("clk_en", "cs", "ras", "cas", "we", "ba", "a", "dqm")
-        pins = {name: getattr(sdram.pins, name) for name in pins}
-        pins |= {"dq_in": sdram.pins.dq.o, "dq_driven": sdram.pins.dq.oe}
-        chip_ports = {}
-        for name, pin in pins.items():
-            pad = Signal.like(pin, name=f"pad_{name}", init=pin.init)
-            m.d.sync += pad.eq(self.wire(m, name, pin))
-            chip_ports[f"i_{name}"] = pad
-        dq_out = Signal(16)
-        m.d.sync += sdram.pins.dq.i.eq(self.wire(m, "dq_out", dq_out))
         chip = sdram.chip
+        ports = {name: _port("o", getattr(sdram.pins, name), name) for name in OUTPUTS}
+        dq = _port("io", sdram.pins.dq.o, "dq")
+        m.submodules.pads = pads = SdramPads(chip, SimpleNamespace(**ports, dq=dq))
+        outside, inside = pads.pins, sdram.pins
+        for name in OUTPUTS:
+            m.d.comb += getattr(outside, name).eq(self.wire(m, name, getattr(inside, name)))
+        dq_out = Signal(16)
+        m.d.comb += [
+            outside.dq.o.eq(self.wire(m, "dq_in", inside.dq.o)),
+            outside.dq.oe.eq(self.wire(m, "dq_driven", inside.dq.oe)),
+            dq.i.eq(self.wire(m, "dq_out", dq_out)),
+            inside.dq.i.eq(outside.dq.i),
+        ]
+        chip_ports = {f"i_{name}": port.o for name, port in ports.items()}
+        chip_ports |= {"i_dq_in": dq.o, "i_dq_driven": dq.oe[0]}
         times = chip_times(chip, self.clock_hz).items()
         m.submodules.chip = Instance(
             "penstock_sdram_chip",
@@ -72,6 +79,10 @@ class SdramBoard(wiring.Component):
     def wire(self, m: Module, name: str, value):
         """What becomes of a value on its way; a board with faults changes some."""
         return value
+
+
+def _port(direction: str, pin: Signal, name: str) -> io.SimulationPort:
+    return io.SimulationPort(direction, len(pin), name=f"pad_{name}")
 
 
 def chip_times(chip: SdramChip, clock_hz: int) -> dict[str, int]:
