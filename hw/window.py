@@ -93,6 +93,14 @@ class WindowAddress(wiring.Component):
             ]
         m.d.sync += [residue.eq(record.residue), valid.eq(Cat(record.valid, column.valid))]
 
+        # Each bank row: whether the window row there is in the lower cells, and how far down it is.
+        lowers = [Signal(name=f"lower_{row}_{u}") for u in range(3)]
+        downs = [Signal(2, name=f"down_{row}_{u}") for u in range(3)]
+        for u in range(3):
+            map_row = sub3(Const(u, 2), word.a)
+            m.d.sync += lowers[u].eq(~pointwise & (map_row < residue))
+            m.d.sync += downs[u].eq(sub3(map_row, residue))
+
         # The channel word's address in these cells.
         addresses = [Signal(ADDRESS_BITS, name=f"word_{row}_{t}") for t in range(2)]
         for t in range(2):
@@ -102,27 +110,19 @@ class WindowAddress(wiring.Component):
         word_a = delay(m, word.a, 1, name=f"a_{row}")
         word_b = delay(m, word.b, 1, name=f"b_{row}")
 
-        # Each bank row: which window row lies there, and in which row of cells.
-        row_address = [Signal(ADDRESS_BITS, name=f"row_address_{row}_{u}") for u in range(3)]
-        row_phase = [Signal(2, name=f"row_phase_{row}_{u}") for u in range(3)]
+        # Its address in each bank row, then in each bank.
         for u in range(3):
-            map_row = sub3(Const(u, 2), word_a)
-            lower = ~pointwise & (map_row < residue)
-            offset = Mux(pointwise, select(triples, sub3(map_row, residue)), 0)
-            m.d.sync += [
-                row_address[u].eq(Mux(lower, addresses[1], addresses[0]) + offset),
-                row_phase[u].eq(Mux(lower, phases[1], phases[0])),
-            ]
-        last_b = delay(m, word_b, 1, name=f"last_b_{row}")
-        for u in range(3):
+            row_address = Signal(ADDRESS_BITS, name=f"row_address_{row}_{u}")
+            offset = Mux(pointwise, select(triples, downs[u]), 0)
+            m.d.sync += row_address.eq(Mux(lowers[u], addresses[1], addresses[0]) + offset)
+            row_phase = Mux(lowers[u], phases[1], phases[0])
             for v in range(3):
-                map_phase = sub3(Const(v, 2), last_b)
-                offset = Mux(
-                    pointwise,
-                    select(singles, sub3(map_phase, row_phase[u])),
-                    map_phase < row_phase[u],
-                )
-                m.d.sync += self.address[row][3 * u + v].eq(row_address[u] + offset)
+                wraps = Signal(name=f"wraps_{row}_{u}_{v}")
+                right = Signal(2, name=f"right_{row}_{u}_{v}")
+                map_phase = sub3(Const(v, 2), word_b)
+                m.d.sync += [wraps.eq(map_phase < row_phase), right.eq(sub3(map_phase, row_phase))]
+                offset = Mux(pointwise, select(singles, right), wraps)
+                m.d.sync += self.address[row][3 * u + v].eq(row_address + offset)
 
         alignment = Signal(alignment_layout(), name=f"alignment_{row}")
         m.d.sync += [
