@@ -5,6 +5,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from penstock.hw.ram_macro import SMALLEST, Macro, macros
+
 LATENCY = 2
 """Cycles from an address to its data."""
 
@@ -61,7 +63,7 @@ def ram_modules(text: str) -> str:
                 '(* no_rw_check, ram_style = "{style}" *)' if style else "(* no_rw_check *)"
             )
             modules += _MODULE.format(name=name, attributes=attributes.format(style=style))
-    return modules
+    return modules + "".join(macro.module() for macro in macros(text))
 
 
 class Ram(wiring.Component):
@@ -73,6 +75,8 @@ class Ram(wiring.Component):
     "distributed" for small memories that a target should build from logic.
 
     The memory itself is a Verilog module, see `ram_modules`: one place to put a target's primitive.
+    Target "asic" has a black box for each size from `SMALLEST` words on, with the output register
+    outside, and flip-flops for what is shorter, whatever the style.
     """
 
     def __init__(
@@ -96,7 +100,9 @@ class Ram(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        if self._is_split():
+        if self.target == "asic" and self.depth >= SMALLEST:
+            data = self._macro(m)
+        elif self._is_split():
             data = self._split(m)
         else:
             data = self._memory(m, "memory", self.depth, self.write_enable)
@@ -127,6 +133,22 @@ class Ram(wiring.Component):
                 part = self._memory(m, f"memory_{first}", 1 << bit, enable)
                 data = part if data is None else Mux(addresses[-1] >= first, part, data)
                 first = end
+        return data
+
+    def _macro(self, m: Module):
+        """One memory of a memory compiler; returns the output register."""
+        macro = Macro(self.depth, self.width, self.lanes)
+        word, data = Signal(self.width), Signal(self.width, reset_less=True)
+        m.submodules.memory = Instance(
+            macro.name,
+            i_clk=ClockSignal(),
+            i_read_address=self.read_address,
+            o_read_data=word,
+            i_write_enable=self.write_enable,
+            i_write_address=self.write_address,
+            i_write_data=self.write_data,
+        )
+        m.d.sync += data.eq(word)
         return data
 
     def _memory(self, m: Module, name: str, depth: int, enable):

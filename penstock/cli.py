@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from penstock import __version__
 from penstock.boards import BOARDS
-from penstock.config import PRESETS
+from penstock.config import PRESETS, Config
 from penstock.configuration_file import load_config
 from penstock.errors import BoardError, PenstockError, SimulationError, SynthesisError
 from penstock.network import SHIPPED, Classifier, Network, load_network, write_whole
@@ -227,25 +227,59 @@ def _add_run(commands):
 
 
 def _add_synth(commands):
-    parser = _command(commands, "synth", _synth, "a board's bitstream, by open tools")
-    parser.add_argument("--board", metavar="NAME", required=True, help=", ".join(BOARDS))
-    _add_config(parser)
-    parser.add_argument(
-        "--seeds", type=_seeds, metavar="N", default=1, help="to place and route with; default: 1"
+    parser = _command(
+        commands, "synth", _synth, "a board's bitstream, or the core in standard cells"
     )
+    aim = parser.add_mutually_exclusive_group(required=True)
+    aim.add_argument("--board", metavar="NAME", help=f"bitstream of: {', '.join(BOARDS)}")
+    aim.add_argument(
+        "--liberty", metavar="FILE", help="map the core to this library, .lib or .lib.gz"
+    )
+    _add_config(parser, action="append", default=[])
     parser.add_argument(
+        "--json", metavar="FILE", help="all figures; of a board: record that its entry goes into"
+    )
+    parser.add_argument("--folder", metavar="DIR", help="of what is made; default: build/BOARD, or build/asic")
+    board = parser.add_argument_group("with --board")
+    board.add_argument(
+        "--seeds", type=_seeds, metavar="N", help="to place and route with; default: 1"
+    )
+    board.add_argument(
         "--run",
         metavar="RUN.json",
         help="of `penstock compare --json`, for the record's cycles",
     )
-    parser.add_argument("--json", metavar="FILE", help="record that the board's entry goes into")
-    parser.add_argument("--folder", metavar="DIR", help="of the bitstream; default: build/NAME")
+    liberty = parser.add_argument_group("with --liberty, where --config may be given several times")
+    liberty.add_argument(
+        "--dont-use",
+        metavar="PATTERN",
+        action="append",
+        help="cells to leave out, such as '*probe*'; may be given several times",
+    )
+    liberty.add_argument(
+        "--clock-mhz", type=_megahertz, metavar="F", help="of the SDC; default: the longest path's"
+    )
+    liberty.add_argument("--markdown", metavar="FILE.md", help="write the tables into this file")
+
+
+SYNTH_OPTIONS = {"board": ("seeds", "run"), "liberty": ("dont_use", "clock_mhz", "markdown")}
+"""What goes with --board alone, with --liberty alone."""
 
 
 def _seeds(text: str) -> int:
     if not text.isdecimal() or not 0 < int(text) <= MOST_SEEDS:
         raise argparse.ArgumentTypeError(f"must be an integer in 1..{MOST_SEEDS}, not {text!r}")
     return int(text)
+
+
+def _megahertz(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0
+    if not 0 < value < 1e5:
+        raise argparse.ArgumentTypeError(f"must be a number of MHz above 0, not {text!r}")
+    return value
 
 
 def _baud(text: str) -> int:
@@ -503,16 +537,45 @@ def _run_board(options) -> None:
     write_json(options.json, figures)
 
 
-def _synth(options) -> int:
+def _synth(options) -> int | None:
+    aim, other = ("board", "liberty") if options.board else ("liberty", "board")
+    for name in SYNTH_OPTIONS[other]:
+        if getattr(options, name) is not None:
+            raise PenstockError(f"--{name.replace('_', '-')}: goes with --{other}, not --{aim}")
+    configs = [load_config(name) for name in options.config]
+    if aim == "board":
+        return _synth_board(options, configs)
+    return _synth_liberty(options, configs)
+
+
+def _synth_board(options, configs: Sequence[Config]) -> int:
     from penstock.boards.synth_command import synth_board
 
+    if len(configs) > 1:
+        raise PenstockError(f"--config: a board takes one, not {len(configs)}")
     return synth_board(
         options.board,
-        config=load_config(options.config) if options.config else None,
-        seeds=options.seeds,
+        config=configs[0] if configs else None,
+        seeds=options.seeds or 1,
         run=options.run,
         record=options.json,
         folder=options.folder,
+    )
+
+
+def _synth_liberty(options, configs: Sequence[Config]) -> None:
+    from penstock.boards.asic_command import synth_liberty
+
+    if not configs:
+        raise PenstockError("--config: must be given with --liberty")
+    synth_liberty(
+        options.liberty,
+        configs,
+        dont_use=options.dont_use or [],
+        megahertz=options.clock_mhz,
+        json=options.json,
+        markdown=options.markdown,
+        folder=options.folder or "build/asic",
     )
 
 

@@ -57,7 +57,7 @@ class Config:
         self._one_of("rows", tuple(BLOCKS))
         self._one_of("word", (1, 2, 4, 8, 16))
         self._one_of("weights", ("resident", "streamed"))
-        self._one_of("target", ("generic", "ecp5"))
+        self._one_of("target", ("generic", "ecp5", "asic"))
         self._one_of("map_side", (16, 32, 64, 128))
         self._one_of("axi_bits", (32, 64, 128))
         for field, low, high in (

@@ -1,4 +1,4 @@
-"""What is made of ECP5's primitives, side by side in one simulator."""
+"""What is made of a target's primitives, side by side in one simulator: ECP5, and ASIC memories."""
 
 from amaranth.lib import wiring
 
@@ -17,6 +17,7 @@ MEMORIES = {
     "split": {"width": 6, "depth": 14, "lanes": 2},  # of 8, 4 and 2 words
     "whole": {"width": 6, "depth": 16, "lanes": 2},
     "distributed": {"width": 6, "depth": 14, "style": "distributed"},
+    "macro": {"width": 6, "depth": 70, "lanes": 2, "target": "asic"},
 }
 
 
@@ -25,4 +26,4 @@ class Ecp5Blocks(Blocks):
 
     def make(self, cfg: Config) -> dict[str, wiring.Component]:
         multipliers = {k: Multipliers(**v, target="ecp5") for k, v in MULTIPLIERS.items()}
-        return multipliers | {k: Ram(**v, target="ecp5") for k, v in MEMORIES.items()}
+        return multipliers | {k: Ram(**{"target": "ecp5"} | v) for k, v in MEMORIES.items()}

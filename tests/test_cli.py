@@ -526,7 +526,7 @@ def test_wrong_arguments(arguments, message, refused):
 
 def test_unknown_target(folder, refused):
     message = refused("verilog", "--config", "tiny", "--target", "abacus", "-o", folder / "x.v")
-    assert message == "target must be one of generic, ecp5, not 'abacus'"
+    assert message == "target must be one of generic, ecp5, asic, not 'abacus'"
 
 
 @pytest.mark.parametrize("command", ["simulate", "compare"])
