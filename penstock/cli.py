@@ -239,7 +239,9 @@ def _add_synth(commands):
     parser.add_argument(
         "--json", metavar="FILE", help="all figures; of a board: record that its entry goes into"
     )
-    parser.add_argument("--folder", metavar="DIR", help="of what is made; default: build/BOARD, or build/asic")
+    parser.add_argument(
+        "--folder", metavar="DIR", help="of what is made; default: build/BOARD, or build/asic"
+    )
     board = parser.add_argument_group("with --board")
     board.add_argument(
         "--seeds", type=_seeds, metavar="N", help="to place and route with; default: 1"

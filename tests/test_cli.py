@@ -687,6 +687,19 @@ def test_training_without_torch(folder, refused, monkeypatch):
     ("arguments", "message"),
     [
         (["compile", "none", "--config", "tiny", "-o", "p"], "network none: no such file"),
+        (["synth", "--liberty", "x"], "--config: must be given with --liberty"),
+        (
+            ["synth", "--board", "ulx3s-85f", "--clock-mhz", "3"],
+            "--clock-mhz: goes with --liberty, not --board",
+        ),
+        (
+            ["synth", "--liberty", "x", "--config", "tiny", "--seeds", "3"],
+            "--seeds: goes with --board, not --liberty",
+        ),
+        (
+            ["synth", "--board", "ulx3s-85f", "--config", "tiny", "--config", "asic"],
+            "--config: a board takes one, not 2",
+        ),
         (
             ["simulate", "none"],
             "program none: must be a readable file (No such file or directory)",
