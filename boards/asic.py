@@ -171,7 +171,11 @@ def _size(kinds: Counter[str], library: Library) -> dict:
 
 
 def _described(path: TimingPath | None) -> dict | None:
-    return None if path is None else dataclasses.asdict(path) | {"time": path.time}
+    if path is None:
+        return None
+    # Amaranth numbers a signal whose name is another's, too.
+    start, end = (re.sub(r"\$\d+(?=[.[]|$)", "", name) for name in (path.start, path.end))
+    return dataclasses.asdict(path) | {"time": path.time, "start": start, "end": end}
 
 
 def _memories(mapped: Netlist) -> list[dict]:

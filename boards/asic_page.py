@@ -9,6 +9,8 @@ Written by `{command}`.
 
 Library {library}; kGE: area in thousands of its NAND2 of {nand2:g}; yosys {yosys}.
 
+MACs are multipliers of the array; a path is the longest one, up to the next clock edge.
+
 Mapped only: no wires, no placement, no clock tree, one corner. Memories are black boxes: their area
 is not in any figure, and a path from or to one begins or ends with no time of its own.
 """
@@ -39,8 +41,8 @@ def page(record: Mapping) -> str:
 def summary(designs: Sequence[Mapping]) -> tuple[Sequence[str], list[Sequence[str]]]:
     """Heads and rows: each configuration's whole core and its array."""
     heads = (
-        *("configuration", "multipliers", "cells", "flip-flops", "area", "kGE", "longest path, ns"),
-        *("MHz", "array: area", "kGE", "longest path, ns"),
+        *("configuration", "MACs", "cells", "flip-flops", "area", "kGE", "path, ns", "MHz"),
+        *("array: area", "kGE", "path, ns"),
     )
     rows = []
     for design in designs:
@@ -64,7 +66,7 @@ def summary(designs: Sequence[Mapping]) -> tuple[Sequence[str], list[Sequence[st
 def block_table(design: Mapping) -> tuple[Sequence[str], list[Sequence[str]]]:
     """Heads and rows: each block of one configuration."""
     heads = (
-        *("block", "cells", "flip-flops", "area", "kGE", "of the core", "longest path, ns"),
+        *("block", "cells", "flip-flops", "area", "kGE", "of the core", "path, ns"),
         *("gates", "from", "to"),
     )
     rows = []

@@ -6,6 +6,10 @@ import subprocess
 
 import pytest
 import small_liberty
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.lib.wiring import In, Out
 from shared_data import shared
 from small_core import SIZES, small_core
 from verilog_tools import yosys
@@ -19,7 +23,7 @@ from penstock.boards.tools import Tool
 from penstock.config import preset
 from penstock.errors import SynthesisError
 from penstock.hw.ram_macro import Macro
-from penstock.hw.verilog import CORE_TOP
+from penstock.hw.verilog import CORE_TOP, to_verilog
 
 SKY130 = shared("data/liberty/sky130hd_tt.lib.gz")
 
@@ -76,6 +80,24 @@ def test_memories(mapped):
     size = {"module": "penstock_ram_100x4x1", "words": 100, "width": 4, "lanes": 1}
     assert figures["memories"] == [size | {"count": 1, "block": "buffers"}]
     assert small_memories(small_core()) == [{"instance": "engine.tasks", "words": 4, "width": 4}]
+
+
+class Queue(wiring.Component):
+    """A queue, one of its nine words in the output register."""
+
+    def __init__(self):
+        super().__init__({"i": In(6), "o": Out(6)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.queue = queue = SyncFIFOBuffered(width=6, depth=9)
+        m.d.comb += [queue.w_data.eq(self.i), self.o.eq(queue.r_data)]
+        return m
+
+
+def test_queues_are_small_memories():
+    text = to_verilog(Queue(), CORE_TOP)
+    assert small_memories(text) == [{"instance": "queue", "words": 8, "width": 6}]
 
 
 def test_mapped_netlist_is_proven_equal(mapped):
