@@ -200,14 +200,14 @@ def _status_fields() -> list[tuple[str, int, int]]:
     return fields
 
 
-def sdc(cfg: Config, top: Top, ports: Sequence[Port]) -> str:
-    """Timing constraints: the clock, and delays outside of every other port."""
+def sdc(cfg: Config, top: Top, ports: Sequence[Port], period: float = PERIOD) -> str:
+    """Timing constraints: the clock (ns), and delays outside of every other port."""
     others = [port for port in ports if port.name != top.clock]
     return "\n".join(
         [
             f"# {_generated(cfg)}",
             "# Stub: put in your clock, and what of its period the logic outside takes.",
-            f"set period {PERIOD}.0 ;# ns",
+            f"set period {float(period)} ;# ns",
             "set outside [expr {0.5 * $period}] ;# ns",
             f"create_clock -name {top.clock} -period $period [get_ports {{{top.clock}}}]",
             "",

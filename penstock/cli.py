@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from penstock import __version__
 from penstock.config import PRESETS
 from penstock.configuration_file import load_config
-from penstock.errors import BoardError, PenstockError, SimulationError
+from penstock.errors import BoardError, PenstockError, SimulationError, SynthesisError
 from penstock.network import SHIPPED, Classifier, Network, load_network, write_whole
 from penstock.output import check_writable, progress, progress_bar, write_all, write_json
 
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PenstockError as error:
         print(f"penstock: error: {error}", file=sys.stderr)
         return BAD_INPUT
-    except (SimulationError, BoardError) as error:
+    except (SimulationError, BoardError, SynthesisError) as error:
         print(f"penstock: {error}", file=sys.stderr)
         return DIFFER
     except KeyboardInterrupt:
@@ -76,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_simulate(commands)
     _add_compare(commands)
     _add_run(commands)
+    _add_synth(commands)
     _add_report(commands)
     _add_bench(commands)
     _add_results(commands)
@@ -221,6 +222,37 @@ def _add_run(commands):
     parser.add_argument("--output", metavar="FILE.npz", help="write the outputs into this file")
     _add_seed(parser, "the choice of digits")
     _add_json(parser)
+
+
+def _add_synth(commands):
+    parser = _command(commands, "synth", _synth, "map the core to a library of standard cells")
+    parser.add_argument("--liberty", metavar="FILE", required=True, help="the library, .lib or .gz")
+    _add_config(parser, action="append", required=True)
+    parser.add_argument(
+        "--dont-use",
+        metavar="PATTERN",
+        action="append",
+        default=[],
+        help="cells to leave out, such as '*probe*'; may be given several times",
+    )
+    parser.add_argument(
+        "--clock-mhz", type=_megahertz, metavar="F", help="of the SDC; default: the longest path's"
+    )
+    _add_json(parser)
+    parser.add_argument("--markdown", metavar="FILE.md", help="write the tables into this file")
+    parser.add_argument(
+        "--folder", metavar="DIR", default="build/asic", help="of netlists and constraints"
+    )
+
+
+def _megahertz(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0
+    if not 0 < value < 1e5:
+        raise argparse.ArgumentTypeError(f"must be a number of MHz above 0, not {text!r}")
+    return value
 
 
 def _baud(text: str) -> int:
@@ -471,6 +503,20 @@ def _run_board(options) -> None:
         np.savez(content, outputs=run.outputs)
         write_whole(options.output, content.getvalue())
     write_json(options.json, figures)
+
+
+def _synth(options) -> None:
+    from penstock.boards.asic_command import synth_liberty
+
+    synth_liberty(
+        options.liberty,
+        [load_config(name) for name in options.config],
+        dont_use=options.dont_use,
+        megahertz=options.clock_mhz,
+        json=options.json,
+        markdown=options.markdown,
+        folder=options.folder,
+    )
 
 
 def _report(options) -> None:

@@ -11,3 +11,7 @@ class SimulationError(RuntimeError):
 
 class BoardError(RuntimeError):
     """A board failed: it does not answer, its cable was pulled, its core stopped with an error."""
+
+
+class SynthesisError(RuntimeError):
+    """A tool of synthesis failed; the message ends with the last lines that it printed."""

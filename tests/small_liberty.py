@@ -88,13 +88,20 @@ def _template(name: str, *variables: tuple[str, tuple[float, ...]]) -> str:
     return f"lu_table_template ({name}) {{ {lines} }}\n"
 
 
+def _thresholds() -> str:
+    """Where delays and transitions are measured, percent of the swing."""
+    where = {"input_threshold": 50, "output_threshold": 50}
+    where |= {"slew_lower_threshold": 20, "slew_upper_threshold": 80}
+    return " ".join(f"{name}_pct_{e} : {v};" for name, v in where.items() for e in INTRINSIC) + "\n"
+
+
 def small_liberty(*, without: tuple[str, ...] = (), flip_flop: str = "") -> str:
     """The library's text; ``without`` names cells to leave out, ``flip_flop`` goes into DFF."""
     cells = [_gate(name) for name in GATES if name not in without]
     cells += [_flip_flop(flip_flop)] * ("DFF" not in without)
     return (
-        '/* a library\n for tests */ library (small) { time_unit : "1ns"; '
-        "capacitive_load_unit (1, pf);\n"
+        "/* a library\n for tests */ library (small) { delay_model : table_lookup; "
+        f'time_unit : "1ns"; capacitive_load_unit (1, pf);\n{_thresholds()}'
         + _template(
             "delays",
             ("input_net_transition", TRANSITIONS),

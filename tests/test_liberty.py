@@ -108,7 +108,7 @@ def test_compressed_file_is_the_same(tmp_path, read):
         (lambda text: "module x;\nendmodule\n", "must be a Liberty file: line 1 has 'module x;'"),
         (lambda text: text[:-2], "must be a Liberty file: line .* has its end"),
         (lambda text: text + "}", "must be a Liberty file: line .* has '}'"),
-        (lambda text: text.replace("area : 2.0", "area = 2.0"), "line 9 has 'area = 2.0; pin"),
+        (lambda text: text.replace("area : 2.0", "area = 2.0"), "line 10 has 'area = 2.0; pin"),
         (lambda text: text.replace('"1ns"', '"1 hour"'), "unit must be one such as 1ns, not"),
         (
             lambda text: text.replace("area : 2.0", "area : big"),

@@ -1,0 +1,83 @@
+"""The tools of synthesis: YoWASP's beside this Python, or those that the environment names."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from penstock.errors import PenstockError, SynthesisError
+
+_LOG_TAIL = 12  # lines shown of a failed tool's output
+
+
+class Tool:
+    """One program, by the name that it has without YoWASP, such as ``nextpnr-ecp5``.
+
+    The environment variable that Amaranth uses comes first (``NEXTPNR_ECP5``), then YoWASP's,
+    beside the running Python or on the path. Raises PenstockError where there is none.
+    """
+
+    def __init__(self, name: str):
+        self.name = name
+        variable = name.upper().replace("-", "_")
+        beside = Path(sys.executable).with_name(f"yowasp-{name}")
+        self.program = (
+            os.environ.get(variable)
+            or (str(beside) if beside.exists() else None)
+            or shutil.which(f"yowasp-{name}")
+        )
+        if self.program is None:
+            raise PenstockError(
+                f"{name}: must be installed: pip install 'penstock[boards]', or {variable} must "
+                "name it"
+            )
+        self.banner = self._banner()
+
+    def _banner(self) -> str:
+        """What it calls itself, its version included."""
+        done = self._run(["--version"], None)
+        lines = done.stdout.splitlines()
+        return next((line for line in lines if re.search(r"\d\.\d", line)), "")
+
+    @property
+    def version(self) -> str:
+        """Its number alone."""
+        found = re.search(r"\d+\.\d+[\w.+-]*", self.banner)
+        return found[0] if found else "unknown"
+
+    def run(self, arguments: list[str], folder: Path) -> int:
+        """Run it in a folder, which is all that a tool of YoWASP sees; its exit code.
+
+        Standard output and error go into ``NAME.out`` there.
+        """
+        done = self._run(arguments, folder)
+        (folder / f"{self.name}.out").write_text(done.stdout)
+        return done.returncode
+
+    def check(self, arguments: list[str], folder: Path):
+        """As `run`; raises SynthesisError with the end of its output where it fails."""
+        if self.run(arguments, folder):
+            raise SynthesisError(f"{self.name} failed:\n{self.tail(folder)}")
+
+    def tail(self, folder: Path) -> str:
+        """The end of what it printed in a folder."""
+        lines = (folder / f"{self.name}.out").read_text().splitlines()
+        return "\n".join(lines[-_LOG_TAIL:])
+
+    def _run(self, arguments: list[str], folder: Path | None) -> subprocess.CompletedProcess:
+        try:
+            return subprocess.run(
+                [self.program, *arguments],
+                cwd=folder,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                text=True,
+                errors="replace",
+            )
+        except OSError as error:
+            raise PenstockError(
+                f"{self.name}: {self.program} must be a program ({error.strerror})"
+            ) from None
