@@ -5,7 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from penstock.config import Config
-from penstock.hw.layouts import register_signature
+from penstock.hw.layouts import if_gating, register_signature
 from penstock.program import VERSION
 from penstock.registers import (
     ADDRESS,
@@ -37,8 +37,10 @@ BUFFERS = ("INPUT", "INPUT_STRIDE", "OUTPUT", "OUTPUT_STRIDE")
 
 def events_layout(cfg: Config) -> data.StructLayout:
     """What the engine counts in one cycle: up to ``rows`` outputs and tasks, one of all else."""
-    several = {"outputs": range(cfg.rows + 1), "tasks": range(cfg.rows + 1)}
-    return data.StructLayout({name: several.get(name, 1) for name in COUNTERS})
+    several = range(cfg.rows + 1)
+    gating = {"conditional_steps": 1, "outputs": several, "tasks": several, "stall_queue": 1}
+    gating = {name: if_gating(cfg, shape) for name, shape in gating.items()}
+    return data.StructLayout({name: gating.get(name, 1) for name in COUNTERS})
 
 
 def status_layout() -> data.StructLayout:
@@ -118,7 +120,7 @@ class Control(wiring.Component):
         """Storage of the writable registers, constants, and the read multiplexer."""
         for register in REGISTERS:
             if register.access == "rw":
-                bits = 1 if register.name == "GATING" else 32
+                bits = int(self.cfg.gating) if register.name == "GATING" else 32
                 stored = Signal(bits, name=f"{register.name.lower()}_stored", init=register.reset)
                 m.d.comb += values[register.name].eq(stored)
                 with m.If(self.bus.write & (self.bus.address == register.address)):

@@ -50,7 +50,7 @@ class Dispatcher(wiring.Component):
         layer = self.layer
         m.submodules.base = base = BaseWalk(self.cfg)
         m.submodules.entries = entries = GroupEntries()
-        m.submodules.steps = steps = StepWalk()
+        m.submodules.steps = steps = StepWalk(self.cfg)
         judge, dense = Signal(), Signal()
         take_task, take_base = Signal(), Signal()
         m.d.comb += [

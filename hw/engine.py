@@ -1,6 +1,6 @@
 """The engine: runs one layer after another from the buffers on chip."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -69,6 +69,11 @@ def result_pixels_layout(cfg: Config) -> data.StructLayout:
     return data.StructLayout({"channel": CHANNEL_BITS, "pixels": pixels})
 
 
+def _parameters_from(cfg: Config) -> int:
+    """First bit of a parameter record that is kept: without gating, that behind the threshold."""
+    return 0 if cfg.gating else PARAMETER.words[0][0].bits
+
+
 def _item_layout(cfg: Config) -> data.StructLayout:
     """What goes with a group through requantization."""
     return data.StructLayout(
@@ -128,12 +133,13 @@ class Engine(wiring.Component):
         m.submodules.buffers = self.buffers
         m.submodules.pool = self.pool
         m.submodules.write_queue = self.write_queue = WriteQueue(cfg)
-        m.submodules.tasks = self.tasks = TaskQueue(cfg)
+        if cfg.gating:
+            m.submodules.tasks = self.tasks = TaskQueue(cfg)
         m.submodules.weights = self.weights = Ram(
             width=8 * cfg.lanes, depth=cfg.weight_words, target=cfg.target
         )
         m.submodules.parameters = self.parameters = Ram(
-            width=2 * MEMORY_BITS, depth=cfg.channels, target=cfg.target
+            width=2 * MEMORY_BITS - _parameters_from(cfg), depth=cfg.channels, target=cfg.target
         )
         self._layers(m)
         sums, tag, group_done = self._array(m)
@@ -237,12 +243,13 @@ class Engine(wiring.Component):
     def _results(self, m: Module, sums, tag, group_done):
         """From the sums of a group to the gate, the task queue, and the requantized results."""
         cfg, layer = self.cfg, self.layer
-        m.submodules.gate = gate = GateComparator(cfg)
+        if cfg.gating:
+            m.submodules.gate = gate = GateComparator(cfg)
         m.submodules.pointers = pointers = ResultPointers(cfg)
         m.d.comb += [
             self.parameters.write_enable.eq(self.parameter_write.enable),
             self.parameters.write_address.eq(self.parameter_write.address),
-            self.parameters.write_data.eq(self.parameter_write.data),
+            self.parameters.write_data.eq(self.parameter_write.data[_parameters_from(cfg) :]),
             pointers.table_write.eq(self.table_write),
             pointers.half.eq(self.half),
         ]
@@ -250,7 +257,7 @@ class Engine(wiring.Component):
         m.d.comb += parameter_address.eq(layer.parameter_base + tag.work.channel)
         m.d.comb += self.parameters.read_address.eq(parameter_address)
         parameter = Signal(record_layout(PARAMETER))
-        m.d.comb += parameter.eq(self.parameters.read_data)
+        m.d.comb += parameter.eq(Cat(Const(0, _parameters_from(cfg)), self.parameters.read_data))
         for row in range(cfg.rows):
             pixel = tag.work.tasks[row].pixel
             m.d.comb += [pointers.y[row].eq(pixel.y), pointers.x[row].eq(pixel.x)]
@@ -260,33 +267,43 @@ class Engine(wiring.Component):
         sums = delay(m, sums, RAM_LATENCY, name="sums")
         tag = delay(m, tag, RAM_LATENCY, name="tag")
         valid = delay(m, group_done, RAM_LATENCY, name="valid", control=True)
-        m.d.comb += [gate.partial_sums.eq(sums), gate.threshold.eq(parameter.threshold)]
+        if cfg.gating:
+            m.d.comb += gate.partial_sums.eq(sums)
+            m.d.comb += gate.threshold.eq(parameter.threshold)
 
         # With the verdict: tasks to the queue, the others are final.
         sums = delay(m, sums, JUDGE_STAGE, name="judged_sums")
         tag = delay(m, tag, JUDGE_STAGE, name="judged_tag")
         valid = delay(m, valid, JUDGE_STAGE, name="judged_valid", control=True)
         inside = Signal(cfg.rows)
-        keep, final = Signal(cfg.rows), Signal(cfg.rows)
-        verdict = self.tasks.i
         for row in range(cfg.rows):
             m.d.comb += inside[row].eq(tag.work.tasks[row].pixel.valid)
+        final = inside
+        if cfg.gating:
+            final = self._judge(m, gate.keep, sums, tag, valid, inside)
+        self._requantize(m, sums, tag, valid, final, parameter, pointers)
+
+    def _judge(self, m: Module, above, sums, tag, valid, inside):
+        """Queue the rows ``above`` the threshold as tasks; returns the others, which are final."""
+        cfg, tasks = self.cfg, self.tasks
+        keep, final = Signal(cfg.rows), Signal(cfg.rows)
+        verdict = tasks.i
         m.d.comb += [
-            keep.eq(inside & gate.keep & tag.judged.replicate(cfg.rows)),
+            keep.eq(inside & above & tag.judged.replicate(cfg.rows)),
             final.eq(inside & ~keep),
             verdict.valid.eq(valid & tag.judged),
             verdict.payload.keep.eq(keep),
             verdict.payload.closing.eq(tag.closing),
             verdict.payload.work.eq(tag.work),
-            self.dispatcher.judged.eq(self.tasks.judged),
-            self.dispatcher.pushed.eq(self.tasks.pushed),
+            self.dispatcher.judged.eq(tasks.judged),
+            self.dispatcher.pushed.eq(tasks.pushed),
             self.events.outputs.eq(Mux(verdict.valid, sum(inside), 0)),
             self.events.tasks.eq(Mux(verdict.valid, sum(keep), 0)),
         ]
         for row in range(cfg.rows):
             m.d.comb += verdict.payload.work.tasks[row].partial_sum.eq(sums[row])
-        wiring.connect(m, self.tasks.o, self.dispatcher.tasks)
-        self._requantize(m, sums, tag, valid, final, parameter, pointers)
+        wiring.connect(m, tasks.o, self.dispatcher.tasks)
+        return final
 
     def _requantize(self, m: Module, sums, tag, valid, final, parameter, pointers):
         cfg, layer, pool = self.cfg, self.layer, self.pool

@@ -171,7 +171,7 @@ def description(cfg: Config, top: Top, ports: Sequence[Port]) -> str:
         "top": top.module,
         "clock": top.clock,
         "reset": {"port": top.reset, "active": "low" if top.reset_low else "high"},
-        "config": dataclasses.asdict(cfg),
+        "config": cfg.fields(),
         "hash": f"{cfg.hash:#010x}",
         "format_version": VERSION,
         "alignment": ALIGNMENT,

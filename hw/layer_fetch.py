@@ -167,7 +167,10 @@ def _slice(record, names: tuple[str, ...]) -> tuple[slice, data.StructLayout]:
 
 
 class GroupTable(wiring.Component):
-    """GROUP records of the layer: ``entry = GROUP[address]``, latency 2 cycles, two halves."""
+    """GROUP records of the layer: ``entry = GROUP[address]``, latency 2 cycles, two halves.
+
+    Without gating no group has conditional steps: their word of the record is 0.
+    """
 
     def __init__(self, cfg: Config):
         self.cfg = cfg
@@ -184,7 +187,7 @@ class GroupTable(wiring.Component):
         m = Module()
         bits = max(1, (self.cfg.groups - 1).bit_length())
         parts = []
-        for word, fields in enumerate(GROUP.words):
+        for word, fields in enumerate(GROUP.words if self.cfg.gating else GROUP.words[:1]):
             width = sum(field.bits for field in fields)
             ram = Ram(width=width, depth=2 << bits, style="distributed", target=self.cfg.target)
             m.submodules[f"word_{word}"] = ram

@@ -1,11 +1,19 @@
 """Payload layouts and signatures that several components share; used by RTL and benches alike."""
 
-from amaranth.hdl import signed, unsigned
+from amaranth.hdl import ShapeLike, signed, unsigned
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out, Signature
 
 from penstock.config import BURST_BEATS, MEMORY_BITS, Config
 from penstock.program import Record
+
+
+def if_gating(cfg: Config, shape: ShapeLike) -> ShapeLike:
+    """The shape of what only gating needs: it has no bits where the configuration leaves that out.
+
+    Such a member reads 0, and what is assigned to it is lost.
+    """
+    return shape if cfg.gating else 0
 
 
 def record_layout(record: Record) -> data.StructLayout:
@@ -97,7 +105,8 @@ def pixel_layout() -> data.StructLayout:
 
 def task_layout(cfg: Config) -> data.StructLayout:
     """One output that takes the conditional path, with its partial sum so far."""
-    return data.StructLayout({"pixel": pixel_layout(), "partial_sum": signed(cfg.accumulator_bits)})
+    partial_sum = if_gating(cfg, signed(cfg.accumulator_bits))
+    return data.StructLayout({"pixel": pixel_layout(), "partial_sum": partial_sum})
 
 
 def task_group_layout(cfg: Config) -> data.StructLayout:
@@ -105,8 +114,9 @@ def task_group_layout(cfg: Config) -> data.StructLayout:
     return data.StructLayout(
         {
             "channel": CHANNEL_BITS,
-            "group": 6,
-            "weight_address": WEIGHT_ADDRESS_BITS,  # of the channel's first conditional step
+            "group": if_gating(cfg, 6),
+            # Of the channel's first conditional step.
+            "weight_address": if_gating(cfg, WEIGHT_ADDRESS_BITS),
             "tasks": data.ArrayLayout(task_layout(cfg), cfg.rows),
         }
     )
@@ -117,9 +127,9 @@ def group_tag_layout(cfg: Config) -> data.StructLayout:
     return data.StructLayout(
         {
             "work": task_group_layout(cfg),
-            "conditional": 1,  # the sum continues from the stored partial sum
-            "judged": 1,  # compare with the threshold
-            "closing": 1,  # last base group of its channel
+            "conditional": if_gating(cfg, 1),  # the sum continues from the stored partial sum
+            "judged": if_gating(cfg, 1),  # compare with the threshold
+            "closing": if_gating(cfg, 1),  # last base group of its channel
         }
     )
 

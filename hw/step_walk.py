@@ -4,10 +4,12 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from penstock.config import Config
 from penstock.hw.layouts import (
     ADDRESS_BITS,
     STEP_BITS,
     WEIGHT_ADDRESS_BITS,
+    if_gating,
     record_layout,
     step_layout,
 )
@@ -22,7 +24,7 @@ class StepWalk(wiring.Component):
     cycle with ``free``.
     """
 
-    def __init__(self):
+    def __init__(self, cfg: Config):
         entry = record_layout(GROUP)
         super().__init__(
             {
@@ -39,7 +41,7 @@ class StepWalk(wiring.Component):
             }
         )
         self.remaining = Signal(STEP_BITS)  # steps of this run behind the current one
-        self.before = Signal(STEP_BITS)  # steps up to the jump, 0: none
+        self.before = Signal(if_gating(cfg, STEP_BITS))  # steps up to the jump, 0: none
         self.jump = Signal(data.StructLayout({"address": ADDRESS_BITS, "a": 2, "b": 2}))
 
     def elaborate(self, platform):

@@ -444,15 +444,15 @@ def _verilog(options) -> None:
 
 def _simulate(options) -> int:
     from penstock import display
-    from penstock.report import DENSE, GATED, SUFFIX, measure
+    from penstock.report import GATED, SUFFIX, measure
 
-    gating = DENSE if options.gating == "off" else GATED
-    program, images, runs = _run(options, [gating])
+    program, images, runs = _run(options, [GATED])
     console = display.console()
     if _stopped(program, runs):
         return DIFFER
     figures = measure(program, images, runs, core_alone=options.core)
     console.print(display.layer_table(figures))
+    (gating,) = runs
     console.print(display.counter_table(figures[f"counters_{SUFFIX[gating]}"]))
     console.print(display.fact_table(display.subject(figures), display.figure_facts(figures)))
     write_json(options.json, figures)
@@ -463,10 +463,7 @@ def _compare(options) -> int:
     from penstock import display
     from penstock.report import DENSE, GATED, compare_runs, comparison_figures, measure
 
-    ways = {None: [GATED, DENSE], "on": [GATED], "off": [DENSE]}[options.gating]
-    if options.wave and len(ways) > 1:
-        raise PenstockError("--wave: needs --gating on or off, one run to record")
-    program, images, runs = _run(options, ways)
+    program, images, runs = _run(options, [GATED, DENSE])
     console = display.console()
     if _stopped(program, runs):
         return DIFFER
@@ -481,12 +478,21 @@ def _compare(options) -> int:
 
 
 def _run(options, ways: list[bool]) -> tuple[Program, np.ndarray, dict[bool, Run]]:
-    """(program, images, runs by whether gating is on) of a command's options."""
+    """(program, images, runs by whether gating is on) of a command's options.
+
+    ``ways`` is whether the gates are on in each run, unless ``--gating`` or the configuration says.
+    """
     from penstock.images import choose_images
     from penstock.program import load_program
 
     config = load_config(options.config) if options.config else None
     program = load_program(options.program, config)
+    if options.gating == "on":
+        program.config.require_gating("--gating on")
+    if options.gating or not program.config.gating:
+        ways = [options.gating == "on"]
+    if options.wave and len(ways) > 1:
+        raise PenstockError("--wave: needs --gating on or off, one run to record")
     if options.axi_bits is not None:
         config = dataclasses.replace(program.config, axi_bits=options.axi_bits)
         program = dataclasses.replace(program, config=config)
@@ -521,7 +527,8 @@ def _run_board(options) -> None:
         raise PenstockError(
             "run: needs pyserial, which is not installed: pip install 'penstock[boards]'"
         ) from None
-    layout, gating = MemoryMap(program, len(images)), not options.no_gating
+    layout = MemoryMap(program, len(images))
+    gating = program.config.gating and not options.no_gating
     with Board(options.port, options.baud or DEFAULT_BAUD) as board:
         with progress_bar(f"loading {program.network.name}", layout.first_input) as advance:
             board.load(program, advance)
@@ -607,6 +614,7 @@ def _bench(options) -> int:
     from penstock import bench, display
 
     config = load_config(options.config)
+    config.require_gating(f"bench {options.subject}")
     check_writable(options.json)
     if options.subject == "sizes":
         from penstock.images import held_out_digits
@@ -627,6 +635,8 @@ def _results(options) -> int:
     from penstock import results, results_page
     from penstock.gold.cifar10 import load_cifar10
 
+    config = load_config(options.config)
+    config.require_gating("results")
     page = Path(options.markdown)
     plot = page.with_suffix(".svg")
     check_writable(options.json, page, plot)
@@ -635,7 +645,7 @@ def _results(options) -> int:
         options.records,
         images,
         labels,
-        load_config(options.config),
+        config,
         dataset=options.dataset,
         seed=options.seed,
     )
@@ -648,9 +658,11 @@ def _results(options) -> int:
 def _demo(options) -> int:
     from penstock.demo import run_demo
 
+    config = load_config(options.config)
+    config.require_gating("demo")
     figures = run_demo(
         load_network(SHIPPED[DIGITS]),
-        load_config(options.config),
+        config,
         count=options.images,
         output=Path(options.output),
         seed=options.seed,

@@ -38,11 +38,13 @@ RESULT_BITS = 32
 
 
 def compile_network(network: Network, config: Config) -> Program:
-    """Compile a network for a configuration.
+    """Compile a network for a configuration; where that leaves gating out, without its gates.
 
     Raises PenstockError, naming the layer, what it needs and what there is, for whatever the
     hardware does not compute or the configuration does not hold.
     """
+    if not config.gating:
+        network = network.without_gates()
     operations = lower(network, config)
     maps = place_maps(operations, network.input, config)
     weights = [_pack_weights(operation, config.word) for operation in operations]

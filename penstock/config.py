@@ -50,6 +50,7 @@ class Config:
     queue_groups: int = 32  # task queue length, in groups of `rows` tasks
     write_groups: int = 64  # write queue length, in groups of `rows` results
     pool_channels: int = 8  # output channels that a fused pooling may have open at once
+    gating: bool = True  # False: a dense accelerator, without gate, task queue, conditional phase
     axi_bits: int = 64  # data width of the AXI4 master
     target: str = "generic"  # technology of the multiplier and RAM modules
 
@@ -80,6 +81,8 @@ class Config:
             value = getattr(self, field)
             if value & (value - 1):
                 raise PenstockError(f"{field} must be a power of two, not {value}")
+        if not isinstance(self.gating, bool):
+            raise PenstockError(f"gating must be true or false, not {self.gating!r}")
 
     def _one_of(self, field: str, allowed: tuple):
         value = getattr(self, field)
@@ -112,15 +115,29 @@ class Config:
         """Memory beats of one weight word in a program, padded to whole beats."""
         return -(-self.lanes * 8 // MEMORY_BITS)
 
+    def fields(self) -> dict[str, int | str | bool]:
+        """The fields by name, as files carry them: ``gating`` only where it is left out."""
+        fields = dataclasses.asdict(self)
+        if self.gating:
+            del fields["gating"]
+        return fields
+
     @property
     def hash(self) -> int:
         """32 bits that a program and its hardware must share: CRC-32 of the sizes.
 
         Name, target and AXI width make no difference to a program and are left out.
         """
-        sizes = dataclasses.asdict(self)
+        sizes = self.fields()
         del sizes["name"], sizes["target"], sizes["axi_bits"]
         return zlib.crc32(json.dumps(sizes, sort_keys=True).encode())
+
+    def require_gating(self, purpose: str):
+        """Raises PenstockError where gating is left out; ``purpose`` is what needs it."""
+        if not self.gating:
+            raise PenstockError(
+                f"{purpose}: needs a configuration with gating, {self.name} leaves it out"
+            )
 
 
 _ULX3S = Config(name="ulx3s-85f")

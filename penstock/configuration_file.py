@@ -9,7 +9,7 @@ from penstock.config import Config, preset
 from penstock.errors import PenstockError
 
 _TYPES = typing.get_type_hints(Config)
-_KINDS = {int: "an integer", str: "text"}
+_KINDS = {int: "an integer", str: "text", bool: "true or false"}
 
 
 def load_config(name_or_path: str) -> Config:

@@ -6,6 +6,7 @@ describes the layers in order; the tensors are ``<layer>.weights`` (int8), ``<la
 """
 
 import contextlib
+import dataclasses
 import json
 import os
 from dataclasses import dataclass
@@ -137,6 +138,16 @@ class Network:
             if isinstance(layer, Classifier) and layer is not self.layers[-1]:
                 raise PenstockError(f"layer {layer.name}: a classifier must be the last layer")
         return shapes
+
+    def without_gates(self) -> "Network":
+        """The same network with every convolution dense."""
+        layers = tuple(
+            dataclasses.replace(layer, groups=1, thresholds=None)
+            if isinstance(layer, Convolution)
+            else layer
+            for layer in self.layers
+        )
+        return dataclasses.replace(self, layers=layers)
 
     def macs(self, layer: Layer) -> tuple[int, int]:
         """(all MACs, MACs of the base path) of one layer for one image; pooling counts none.

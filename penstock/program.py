@@ -12,7 +12,6 @@ header's length, its file carries the network and the configuration that it was 
 hardware never reads that.
 """
 
-import dataclasses
 import json
 import os
 import tempfile
@@ -322,7 +321,7 @@ def save_program(program: Program, path: str | os.PathLike):
         save_network(program.network, network)
         network_bytes = network.read_bytes()
     description = json.dumps(
-        {"config": dataclasses.asdict(program.config), "layer_names": program.layer_names}
+        {"config": program.config.fields(), "layer_names": program.layer_names}
     ).encode()
     trailer = len(description).to_bytes(8, "little") + description + network_bytes
     write_whole(path, program.to_words().astype("<u8").tobytes() + trailer)

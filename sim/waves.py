@@ -58,7 +58,7 @@ class Waves(wiring.Component):
         self.groups: dict[str, list[Shown]] = {
             "Run": self._run(core),
             "Phase": self._phase(core),
-            "Tasks": self._tasks(core),
+            **({"Tasks": self._tasks(core)} if core.cfg.gating else {}),
             "Counters": self._counters(core),
             **self._streams(core),
         }

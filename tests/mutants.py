@@ -636,8 +636,8 @@ MUTANTS = [
         "pixels outside the map become tasks",
         "doubled work",
         "hw/engine.py",
-        "keep.eq(inside & gate.keep & tag.judged.replicate(cfg.rows))",
-        "keep.eq(gate.keep & tag.judged.replicate(cfg.rows))",
+        "keep.eq(inside & above & tag.judged.replicate(cfg.rows))",
+        "keep.eq(above & tag.judged.replicate(cfg.rows))",
         networks(),
     ),
     Mutant(

@@ -33,6 +33,8 @@ def test_all_fields(name, file):
 def test_other_fields_have_their_defaults(file):
     file({"rows": 2, "name": "my-own_2.x", "axi_bits": 128})
     assert load_config("c.json") == Config(rows=2, name="my-own_2.x", axi_bits=128)
+    file({"gating": False})
+    assert load_config("c.json") == Config(gating=False)
     file({})
     assert load_config("./c.json") == Config()
 
@@ -59,6 +61,7 @@ def test_unknown_preset(name, file):
         ({"rows": True}, "rows must be an integer, not True"),
         ({"rows": None}, "rows must be an integer, not None"),
         ({"weights": 3}, "weights must be text, not 3"),
+        ({"gating": 0}, "gating must be true or false, not 0"),
         ({"weights": ["resident"]}, "weights must be text, not ['resident']"),
         ({"rows": 5}, "rows must be one of 1, 2, 3, 4, 6, 9, not 5"),
         ({"config": {"map_words": 9999}}, "map_words must be an integer in 16..2048, not 9999"),
