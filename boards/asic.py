@@ -150,7 +150,7 @@ def figures(config: Config, text: str, library: Library, mapped: Netlist) -> dic
     longest = max(paths.values(), key=lambda path: path.time)
     return {
         "name": config.name,
-        "config": dataclasses.asdict(config),
+        "config": config.fields(),
         "multipliers": config.multipliers,
         "core": _size(every, library) | {"path": _described(longest)},
         "blocks": blocks,
