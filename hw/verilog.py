@@ -11,7 +11,8 @@ from amaranth.lib import wiring
 
 from penstock import __version__
 from penstock.config import Config
-from penstock.hw.core import Core
+from penstock.hw.compact.ram import block_ram_module
+from penstock.hw.engine_choice import make_core
 from penstock.hw.ram import ram_modules
 
 TOP = "penstock"
@@ -59,7 +60,8 @@ def to_verilog(component: wiring.Component, name: str) -> str:
         emit_src=False,
         strip_internal_attrs=True,
     )
-    return _ZEROED.sub(_zero_in_simulation, text) + ram_modules(text)
+    text = _ZEROED.sub(_zero_in_simulation, text)
+    return text + ram_modules(text) + block_ram_module(text)
 
 
 _ZEROED = re.compile(r"  initial begin\n((?:    \w+\[\d+\] = \d+'[hd]0+;\n)+)  end\n")
@@ -88,7 +90,7 @@ def verilog_file(config: Config, component: wiring.Component, name: str) -> str:
 
 def core_verilog(config: Config) -> str:
     """The Verilog file of a configuration's core alone."""
-    return verilog_file(config, Core(config), CORE_TOP)
+    return verilog_file(config, make_core(config), CORE_TOP)
 
 
 def _header(config: Config) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from penstock.boards.frames import ANSWER, OPERATIONS, REQUEST, STATUSES
+from penstock.channel_stream import STREAM_RECORDS
 from penstock.config import PRESETS, TAPS
 from penstock.program import RECORDS, Record
 from penstock.registers import REGISTERS, Code, Command, State
@@ -19,6 +20,11 @@ ROOT = Path(__file__).parents[1]
 def records() -> str:
     """All records of a program: word, bits, field, meaning."""
     return "\n\n".join(_record(record) for record in RECORDS)
+
+
+def stream_records() -> str:
+    """All records of the compact engine's stream."""
+    return "\n\n".join(_record(record) for record in STREAM_RECORDS)
 
 
 def _record(record: Record) -> str:
@@ -86,6 +92,7 @@ def frames() -> str:
 
 PAGES: dict[str, tuple[Callable[[], str], ...]] = {
     "README.md": (presets,),
+    "docs/compact.md": (stream_records,),
     "docs/formats.md": (records,),
     "docs/host_link.md": (frames,),
     "docs/registers.md": (registers, codes),
