@@ -8,7 +8,7 @@ from penstock.config import Config
 from penstock.hw.axi import axi_lite_signature, axi_signature, connect_ports, ports
 from penstock.hw.axi_memory import AxiMemory
 from penstock.hw.axi_registers import AxiRegisters
-from penstock.hw.core import Core
+from penstock.hw.engine_choice import make_core
 
 
 class Accelerator(wiring.Component):
@@ -19,7 +19,7 @@ class Accelerator(wiring.Component):
 
     def __init__(self, cfg: Config):
         self.cfg = cfg
-        self.core = Core(cfg)
+        self.core = make_core(cfg)
         super().__init__(
             {"aclk": In(1), "aresetn": In(1)}
             | ports("s_axil", axi_lite_signature().flip())

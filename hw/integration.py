@@ -17,7 +17,7 @@ from amaranth.lib import wiring
 from penstock import __version__, documentation
 from penstock.config import Config
 from penstock.hw.accelerator import Accelerator
-from penstock.hw.core import Core
+from penstock.hw.engine_choice import make_core
 from penstock.hw.verilog import CORE_TOP, TOP, component_ports, verilog_file
 from penstock.program import VERSION
 from penstock.registers import (
@@ -50,7 +50,7 @@ class Top:
 
 
 ACCELERATOR = Top(TOP, Accelerator, "aclk", "aresetn", True)
-CORE = Top(CORE_TOP, Core, "clk", "rst", False)
+CORE = Top(CORE_TOP, make_core, "clk", "rst", False)
 
 
 @dataclass(frozen=True)

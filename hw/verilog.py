@@ -10,7 +10,8 @@ from amaranth.lib import wiring
 
 from penstock import __version__
 from penstock.config import Config
-from penstock.hw.core import Core
+from penstock.hw.compact.ram import block_ram_module
+from penstock.hw.engine_choice import make_core
 from penstock.hw.ram import ram_modules
 
 TOP = "penstock"
@@ -65,7 +66,8 @@ def rtlil_to_verilog(text: str) -> str:
     # Amaranth's own convert ends with this; its platforms give RTLIL alone.
     text = verilog._convert_rtlil_text(text, strip_internal_attrs=True)
     text = _NO_BITS.sub("", text)
-    return _ZEROED.sub(_zero_in_simulation, text) + ram_modules(text)
+    text = _ZEROED.sub(_zero_in_simulation, text)
+    return text + ram_modules(text) + block_ram_module(text)
 
 
 _NO_BITS = re.compile(r"  wire \[-1:0\] .*;\n")
@@ -98,7 +100,7 @@ def verilog_file(config: Config, component: wiring.Component, name: str) -> str:
 
 def core_verilog(config: Config) -> str:
     """The Verilog file of a configuration's core alone."""
-    return verilog_file(config, Core(config), CORE_TOP)
+    return verilog_file(config, make_core(config), CORE_TOP)
 
 
 def header(config: Config) -> str:

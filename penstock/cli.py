@@ -180,7 +180,7 @@ def _add_verilog(commands):
     parser.add_argument(
         "--target",
         metavar="NAME",
-        help="technology of multipliers and memories, generic or ecp5",
+        help="technology of multipliers and memories, generic, ecp5 (arrays) or ice40 (icebreaker)",
     )
     _add_design(parser)
     parser.add_argument("-o", "--output", metavar="FILE.v", required=True)

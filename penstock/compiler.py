@@ -8,11 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from penstock.channel_stream import StreamLayer, StreamProgram, compile_stream
 from penstock.config import MEMORY_BITS, TAPS, Config
 from penstock.errors import PenstockError
 from penstock.lowering import KERNEL, Group, Operation, Run, lower
 from penstock.network import INPUT, Network, Shape
 from penstock.placement import (
+    LANES,
     MapPlacement,
     Region,
     place_maps,
@@ -37,12 +39,14 @@ CELL_BITS = 11
 RESULT_BITS = 32
 
 
-def compile_network(network: Network, config: Config) -> Program:
+def compile_network(network: Network, config: Config) -> Program | StreamProgram:
     """Compile a network for a configuration; where that leaves gating out, without its gates.
 
     Raises PenstockError, naming the layer, what it needs and what there is, for whatever the
     hardware does not compute or the configuration does not hold.
     """
+    if config.engine == "compact":
+        return compile_stream(network, config)
     if not config.gating:
         network = network.without_gates()
     operations = lower(network, config)
@@ -108,8 +112,10 @@ class LayerReport:
     load_input: bool
 
 
-def report(program: Program) -> list[LayerReport]:
+def report(program: Program | StreamProgram) -> list[LayerReport]:
     """What each layer of a program costs and where it lies."""
+    if isinstance(program, StreamProgram):
+        return [_stream_report(program, layer) for layer in program.layers]
     operations = lower(program.network, program.config)
     maps = place_maps(operations, program.network.input, program.config)
     return [
@@ -151,6 +157,46 @@ def _layer_report(
         weight_words=descriptor["weight_words"],
         load_input=bool(descriptor["load_input"]),
     )
+
+
+def _stream_report(program: StreamProgram, layer: StreamLayer) -> LayerReport:
+    fields, channels = layer.fields, layer.shape.channels
+    windows = len(layer.tables) if fields["pool"] else 1
+    base = fields["base_steps"] + 1
+    conditional = (fields["conditional_steps"] + 1) * fields["gated"]
+    macs = sum(
+        program.network.macs(each)[0] for each in program.network.layers if each.name in layer.names
+    )
+    steps = channels * (windows * base + conditional)
+    name = layer.names[-1]
+
+    def place(tensor: str | None) -> tuple[int, int] | None:
+        region = program.regions.get(tensor)
+        return region and (region.buffer, region.base)
+
+    return LayerReport(
+        names=layer.names,
+        base_steps=channels * windows * base,
+        conditional_steps=channels * conditional,
+        mixed_steps=channels * max(base + conditional - fields["wrap"] // _unit(layer) - 1, 0)
+        if conditional
+        else 0,
+        fill=macs / (steps * layer.pixels * TAPS)
+        if macs
+        else np.count_nonzero(layer.weights) / layer.weights.size,
+        blocks=layer.pixels,
+        input=place(layer.source),
+        output=place(name),
+        residual=place(layer.residual),
+        weight_address=0,
+        weight_words=layer.weights[..., 0].size,
+        load_input=False,
+    )
+
+
+def _unit(layer: StreamLayer) -> int:
+    """Input channels of one step of the compact engine."""
+    return LANES if layer.fields["pointwise"] else 1
 
 
 def _header(network: Network, config: Config, maps: MapPlacement) -> dict[str, int]:

@@ -26,6 +26,18 @@ TAPS = 9
 """Taps that a row multiplies at once: a 3x3 window, or nine channel words of one pixel."""
 
 
+COMPACT = {
+    **{"rows": 1, "word": 1, "activation_bits": 8, "weight_bits": 8, "accumulator_bits": 24},
+    **{"map_words": 512, "map_side": 16, "weights": "streamed", "weight_words": 256},
+    **{"groups": 64, "queue_groups": 256, "gating": True},
+}
+"""Sizes that the compact engine has; whatever else counts memories of the array it has not."""
+
+
+TARGETS = {"array": ("generic", "ecp5", "asic"), "compact": ("generic", "ice40")}
+"""Engine -> technologies whose primitives it instantiates; generic: none."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """Sizes of one accelerator. Raises PenstockError where a size breaks its rule.
@@ -35,6 +47,7 @@ class Config:
     """
 
     name: str = "custom"
+    engine: str = "array"  # or "compact": one row of nine multipliers, for the smallest FPGAs
     rows: int = 4  # output pixels worked on at once
     word: int = 4  # channels per activation word
     activation_bits: int = 8  # bits of an activation
@@ -58,7 +71,8 @@ class Config:
         self._one_of("rows", tuple(BLOCKS))
         self._one_of("word", (1, 2, 4, 8, 16))
         self._one_of("weights", ("resident", "streamed"))
-        self._one_of("target", ("generic", "ecp5", "asic"))
+        self._one_of("engine", ("array", "compact"))
+        self._one_of("target", TARGETS[self.engine])
         self._one_of("map_side", (16, 32, 64, 128))
         self._one_of("axi_bits", (32, 64, 128))
         for field, low, high in (
@@ -83,6 +97,12 @@ class Config:
                 raise PenstockError(f"{field} must be a power of two, not {value}")
         if not isinstance(self.gating, bool):
             raise PenstockError(f"gating must be true or false, not {self.gating!r}")
+        if self.engine == "compact":
+            for field, value in COMPACT.items():
+                if getattr(self, field) != value:
+                    raise PenstockError(
+                        f"{field} must be {value} with engine compact, not {getattr(self, field)!r}"
+                    )
 
     def _one_of(self, field: str, allowed: tuple):
         value = getattr(self, field)
@@ -116,8 +136,10 @@ class Config:
         return -(-self.lanes * 8 // MEMORY_BITS)
 
     def fields(self) -> dict[str, int | str | bool]:
-        """The fields by name, as files carry them: ``gating`` only where it is left out."""
+        """The fields by name, as files carry them: ``engine`` and ``gating`` if not the default."""
         fields = dataclasses.asdict(self)
+        if self.engine == "array":
+            del fields["engine"]
         if self.gating:
             del fields["gating"]
         return fields
@@ -154,20 +176,7 @@ _PRESETS = (
         queue_groups=8,
         pool_channels=4,
     ),
-    Config(
-        name="icebreaker",
-        rows=1,
-        word=1,
-        accumulator_bits=24,
-        map_words=512,
-        map_side=16,
-        weight_words=8192,
-        weights="streamed",
-        channels=320,
-        program_words=512,
-        queue_groups=16,
-        pool_channels=2,
-    ),
+    Config(name="icebreaker", engine="compact", **COMPACT),
     Config(
         name="ulx3s-25f",
         rows=1,

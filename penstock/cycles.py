@@ -16,9 +16,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from penstock.channel_stream import StreamProgram
+from penstock.compact_cycles import estimate_stream
 from penstock.config import BANKS, Config
-from penstock.errors import PenstockError
-from penstock.network import Convolution
+from penstock.cycle_counts import Estimate, LayerCycles, checked_decisions, executed_macs
 from penstock.program import Program
 
 JUDGE_LATENCY = 20
@@ -35,51 +36,8 @@ GROUP_LATENCY = 4
 """From the need of another entry of the group table to its use by the dispatcher."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class LayerCycles:
-    """One program layer: cycles until the next one may start, and where they go."""
-
-    names: tuple[str, ...]
-    cycles: int  # steps + idle + drain + overhead + waiting
-    base_steps: int
-    conditional_steps: int
-    idle: int  # between steps: queues full, or tasks not yet judged
-    drain: int  # from the last step to the last write
-    overhead: int  # from the end of a layer to the first step of the next
-    waiting: int  # for the next layer's streamed weights
-    macs: int  # executed, as the literature counts them
-    ideal: float  # macs / multipliers
-
-    @property
-    def running(self) -> int:
-        """From the first step to the last write."""
-        return self.cycles - self.overhead - self.waiting
-
-
-@dataclass(frozen=True, kw_only=True)
-class Estimate:
-    """Cycles of one image, layer by layer."""
-
-    layers: tuple[LayerCycles, ...]
-
-    @property
-    def cycles(self) -> int:
-        """Cycles of the whole image."""
-        return sum(layer.cycles for layer in self.layers)
-
-    @property
-    def ideal(self) -> float:
-        """Executed MACs / multipliers of the array."""
-        return sum(layer.ideal for layer in self.layers)
-
-    @property
-    def utilization(self) -> float:
-        """Executed MACs / (cycles * multipliers)."""
-        return self.ideal / self.cycles
-
-
 def estimate(
-    program: Program, decisions: Mapping[str, np.ndarray], gating: bool = True
+    program: Program | StreamProgram, decisions: Mapping[str, np.ndarray], gating: bool = True
 ) -> Estimate:
     """Cycles of a program on one image.
 
@@ -87,29 +45,23 @@ def estimate(
     taken; ignored with gating off. Raises PenstockError where a layer's decisions are missing or of
     another shape.
     """
+    if isinstance(program, StreamProgram):
+        return estimate_stream(program, decisions, gating)
     layers = []
     for index, descriptor in enumerate(program.descriptors):
         gated = gating and bool(descriptor["gated"])
-        taken = _decisions(program, index, decisions) if gated else None
+        shape = (descriptor["channels"], descriptor["height"], descriptor["width"])
+        name = program.layer_names[index][0]
+        taken = checked_decisions(name, shape, decisions) if gated else None
         layers.append(_layer(program, index, taken, gating))
     return Estimate(layers=tuple(layers))
-
-
-def _decisions(program: Program, index: int, decisions: Mapping[str, np.ndarray]) -> np.ndarray:
-    name, descriptor = program.layer_names[index][0], program.descriptors[index]
-    shape = (descriptor["channels"], descriptor["height"], descriptor["width"])
-    taken = decisions.get(name)
-    if taken is None or taken.shape != shape or taken.dtype != bool:
-        came = "none" if taken is None else f"{taken.dtype} {taken.shape}"
-        raise PenstockError(f"layer {name}: decisions must be bool {shape}, not {came}")
-    return taken
 
 
 def _layer(program: Program, index: int, taken: np.ndarray | None, gating: bool) -> LayerCycles:
     config = program.config
     run = _Dispatcher(program, index, judged=taken is not None)
     run.dispatch(_blocks(config, program.descriptors[index], taken))
-    macs = _macs(program, index, taken, gating)
+    macs = executed_macs(program, index, taken)
     cycles = run.finished + LAYER_OVERHEAD
     waiting = max(_streaming(program, index) - cycles, 0)
     return LayerCycles(
@@ -133,22 +85,6 @@ def _streaming(program: Program, index: int) -> int:
         return 0
     words = layers[(index + 1) % len(layers)]["weight_words"]
     return STREAM_LATENCY + words * program.config.weight_beats
-
-
-def _macs(program: Program, index: int, taken: np.ndarray | None, gating: bool) -> int:
-    """Executed MACs of the network's layers that one program layer computes."""
-    network, total = program.network, 0
-    for layer in network.layers:
-        if layer.name not in program.layer_names[index]:
-            continue
-        dense, base = network.macs(layer)
-        if not isinstance(layer, Convolution) or taken is None:
-            total += dense
-            continue
-        inputs, kernel = layer.weights.shape[1:3]
-        conditional = (inputs - inputs // layer.groups) * kernel**2
-        total += base + int(taken.sum()) * conditional
-    return total
 
 
 @dataclass(frozen=True)

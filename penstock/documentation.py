@@ -10,6 +10,7 @@ from pathlib import Path
 from penstock.boards import page as boards_page
 from penstock.boards.frames import ANSWER, OPERATIONS, REQUEST, STATUSES
 from penstock.boards.record import load_record
+from penstock.channel_stream import STREAM_RECORDS
 from penstock.config import PRESETS, TAPS
 from penstock.program import RECORDS, Record
 from penstock.registers import REGISTERS, Code, Command, State
@@ -21,6 +22,11 @@ ROOT = Path(__file__).parents[1]
 def records() -> str:
     """All records of a program: word, bits, field, meaning."""
     return "\n\n".join(_record(record) for record in RECORDS)
+
+
+def stream_records() -> str:
+    """All records of the compact engine's stream."""
+    return "\n\n".join(_record(record) for record in STREAM_RECORDS)
 
 
 def _record(record: Record) -> str:
@@ -104,6 +110,7 @@ def _of_boards(table: Callable[[dict], str]) -> Callable[[], str]:
 PAGES: dict[str, tuple[Callable[[], str], ...]] = {
     "README.md": (presets,),
     "docs/boards.md": tuple(map(_of_boards, boards_page.TABLES)),
+    "docs/compact.md": (stream_records,),
     "docs/extending.md": (board_file,),
     "docs/formats.md": (records,),
     "docs/host_link.md": (frames,),

@@ -9,6 +9,9 @@ from penstock.network import INPUT, Shape
 
 BUFFERS = 2
 
+LANES = 8
+"""Channels of a pixel that the compact engine multiplies at once in a 1x1 convolution."""
+
 
 @dataclass(frozen=True)
 class Region:
@@ -65,13 +68,33 @@ def place_maps(operations: list[Operation], image: Shape, config: Config) -> Map
     raise search.refusal()
 
 
+def padded_channels(shape: Shape) -> int:
+    """Addresses of one cell of a map where channels are the low bits of an address."""
+    return max(LANES, 1 << (shape.channels - 1).bit_length())
+
+
+def place_padded_maps(
+    operations: list[Operation], image: Shape, config: Config
+) -> dict[str, Region]:
+    """A region for every map where channels are the low bits of an address; as `place_maps`.
+
+    A map begins at a multiple of its padded channels; the image is loaded before the first layer.
+    """
+    search = _PaddedSearch(operations, image, config)
+    regions = search.run(len(operations))
+    if regions is None:
+        raise search.refusal()
+    return regions
+
+
 class _Search:
     """Backtracking over the ends of free gaps, layer by layer; failed states are remembered."""
 
     def __init__(self, operations: list[Operation], image: Shape, config: Config):
+        self.config = config
         self.operations = operations
         self.available = config.map_words
-        self.sizes = {INPUT: map_addresses(image, config.word)}
+        self.sizes = {INPUT: self._size(image)}
         self.last_use = {INPUT: 0}
         self.deepest = (-1, 0)  # layer without a place, largest gap that it found
         for index, operation in enumerate(operations):
@@ -81,8 +104,16 @@ class _Search:
                 self.last_use[operation.residual.source] = index
             self.last_use.setdefault(operation.output, index)
             if not operation.raw:
-                self.sizes[operation.output] = map_addresses(operation.stored, config.word)
+                self.sizes[operation.output] = self._size(operation.stored)
         self._check_sizes()
+
+    def _size(self, shape: Shape) -> int:
+        """Addresses of a map."""
+        return map_addresses(shape, self.config.word)
+
+    def _unit(self, operation: Operation) -> int:
+        """What an output map's first address is a multiple of."""
+        return 1
 
     def _check_residual(self, operation: Operation):
         if operation.residual.source == operation.source:
@@ -161,7 +192,9 @@ class _Search:
             found.append(regions[operation.residual.source])
         largest = 0
         for buffer in (1 - regions[operation.source].buffer, regions[operation.source].buffer):
+            unit = self._unit(operation)
             for first, last in self._gaps(index, buffer, regions):
+                first, last = -(-first // unit) * unit, last // unit * unit
                 largest = max(largest, last - first)
                 if last - first >= size:
                     found += [Region(buffer, first, size), Region(buffer, last - size, size)]
@@ -200,6 +233,14 @@ class _Search:
                 gaps.append((position, first))
             position = max(position, last)
         return gaps
+
+
+class _PaddedSearch(_Search):
+    def _size(self, shape: Shape) -> int:
+        return plane_addresses(shape) * padded_channels(shape)
+
+    def _unit(self, operation: Operation) -> int:
+        return padded_channels(operation.stored)
 
 
 def place_weights(operations: list[Operation], sizes: list[int], config: Config) -> list[int]:

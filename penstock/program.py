@@ -18,12 +18,16 @@ import tempfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from penstock.config import Config
 from penstock.errors import PenstockError
 from penstock.network import Network, load_network, save_network, write_whole
+
+if TYPE_CHECKING:
+    from penstock.channel_stream import StreamProgram
 
 MAGIC = 0x54534E50  # "PNST" in memory order
 VERSION = 1
@@ -314,7 +318,7 @@ class Program:
         return words
 
 
-def save_program(program: Program, path: str | os.PathLike):
+def save_program(program: "Program | StreamProgram", path: str | os.PathLike):
     """Write a program file; it appears whole or not at all."""
     with tempfile.TemporaryDirectory() as folder:
         network = Path(folder) / "network"
@@ -327,7 +331,9 @@ def save_program(program: Program, path: str | os.PathLike):
     write_whole(path, program.to_words().astype("<u8").tobytes() + trailer)
 
 
-def load_program(path: str | os.PathLike, config: Config | None = None) -> Program:
+def load_program(
+    path: str | os.PathLike, config: Config | None = None
+) -> "Program | StreamProgram":
     """Read a program file; ``config``, when given, must be the one that it was compiled for.
 
     Raises PenstockError where the file is missing, foreign, truncated or corrupt.
@@ -364,7 +370,7 @@ def load_program(path: str | os.PathLike, config: Config | None = None) -> Progr
             f"program {path}: was compiled for configuration {compiled_for.name} "
             f"({header['config']:#010x}), not {config.name} ({config.hash:#010x})"
         )
-    return _decode(config or compiled_for, network, layer_names, header, words)
+    return _decode(path, config or compiled_for, network, layer_names, header, words)
 
 
 def _read_trailer(path, trailer: bytes):
@@ -383,7 +389,11 @@ def _read_trailer(path, trailer: bytes):
         ) from None
 
 
-def _decode(config, network, layer_names, header, words) -> Program:
+def _decode(path, config, network, layer_names, header, words):
+    if config.engine == "compact":
+        from penstock.channel_stream import stream_program  # which needs the records above
+
+        return stream_program(path, network, config, words)
     first = len(HEADER.words)
     tables = first + header["layers"] * len(DESCRIPTOR.words)
     parameters = first + header["program_words"]

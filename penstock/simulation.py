@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from penstock.hw.accelerator import Accelerator
-from penstock.hw.core import Core
+from penstock.hw.engine_choice import make_core
 from penstock.memory_map import check_images
 from penstock.network import write_whole
 from penstock.output import progress
@@ -62,7 +62,7 @@ def save_path(wave: Path) -> Path:
 
 
 def _save_file(program: Program, wave: Path, core_alone: bool) -> str:
-    design = (Core if core_alone else Accelerator)(program.config)
+    design = (make_core if core_alone else Accelerator)(program.config)
     return save_file(Waves(design).groups, wave.name)
 
 

@@ -6,6 +6,7 @@ from amaranth.hdl import (
     Cat,
     ClockDomain,
     ClockSignal,
+    Const,
     Instance,
     Module,
     Mux,
@@ -16,6 +17,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from penstock.hw.accelerator import Accelerator
+from penstock.hw.compact.core import CompactCore
 from penstock.hw.core import Core
 from penstock.hw.pipeline import delay
 from penstock.hw.requantizer import LATENCY as REQUANTIZER_LATENCY
@@ -31,10 +33,10 @@ class Harness(wiring.Component):
     ``waves`` adds the signals of penstock.sim.waves.
     """
 
-    def __init__(self, design: Core | Accelerator, *, waves: bool = False):
+    def __init__(self, design: Core | CompactCore | Accelerator, *, waves: bool = False):
         self.design = design
         self.waves = waves
-        self.core = design if isinstance(design, Core) else design.core
+        self.core = design.core if isinstance(design, Accelerator) else design
         super().__init__(dict(design.signature.members.items()) | {"mark": In(16)})
 
     def elaborate(self, platform):
@@ -44,7 +46,10 @@ class Harness(wiring.Component):
             m.domains.sync = domain = ClockDomain("sync")
             m.d.comb += [domain.clk.eq(self.aclk), domain.rst.eq(~self.aresetn)]
         self._connect(m)
-        self._record(m)
+        if isinstance(self.core, CompactCore):
+            self._record_compact(m)
+        else:
+            self._record(m)
         if self.waves:
             m.submodules[SCOPE] = Waves(self.design)
         return m
@@ -86,6 +91,36 @@ class Harness(wiring.Component):
             i_layer_done=done,
             i_layer=sequencer.layer,
             i_image=sequencer.image,
+        )
+
+    def _record_compact(self, m: Module):
+        """As `_record`; one value is written at a time, and no pooling is fused."""
+        control, loader, datapath = self.core.control, self.core.loader, self.core.datapath
+        write = datapath.maps.write
+        begun, was_busy, sub_layer = Signal(), Signal(), Signal()
+        step = datapath.walk.flags.valid
+        m.d.comb += sub_layer.eq(loader.store.layer.any())
+        m.d.sync += [begun.eq(~sub_layer & (begun | step)), was_busy.eq(datapath.busy)]
+        bank = 9 * write.buffer + 3 * write.place.u + write.place.v
+        m.submodules.recorder = Instance(
+            "penstock_recorder",
+            p_ROWS=1,
+            p_WORD=1,
+            p_DATA=32,
+            i_clk=ClockSignal(),
+            i_mark=self.mark,
+            i_write_mask=Mux(write.valid, (Const(1, 18) << bank)[:18], 0),
+            i_write_address=_extended(m, write.place.address, 11).replicate(18),
+            i_write_data=write.value.replicate(18),
+            i_pool_valid=Const(0, 1),
+            i_pool_channel=Const(0, 16),
+            i_pool_row_y=Const(0, 8),
+            i_pool_row_x=Const(0, 8),
+            i_pool_value=Const(0, 8),
+            i_layer_start=step & ~begun,
+            i_layer_done=was_busy & ~datapath.busy & loader.channel.last,
+            i_layer=_extended(m, loader.layer_number, 16),
+            i_image=_extended(m, control.image, 32),
         )
 
     def _layer_events(self, m: Module):

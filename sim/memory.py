@@ -176,6 +176,7 @@ class BusMemory:
         channel.offer(True)
         await self._edge
         while channel.ready is not None and not channel.ready.value:
+            await RisingEdge(channel.ready)
             await self._edge
 
     async def _until(self, cycle: int):

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from penstock.channel_stream import StreamLayer, StreamProgram
 from penstock.config import BANKS, Config
 from penstock.network import INPUT
+from penstock.placement import LANES
 from penstock.program import Program
 
 WRITE, POOL, START, DONE, MARK = range(5)
@@ -76,6 +78,8 @@ def output_keys(program: Program, layer: int) -> np.ndarray:
 
     ``key = ((9*buffer + bank)*2048 + address)*w + lane``
     """
+    if isinstance(program, StreamProgram):
+        return _stream_keys(program.layers[layer])
     descriptor = program.descriptors[layer]
     parameters = _columns(program.layer_parameters(layer))
     if descriptor["pool"]:
@@ -95,6 +99,8 @@ def output_keys(program: Program, layer: int) -> np.ndarray:
 
 def input_keys(program: Program) -> np.ndarray:
     """Where the image is loaded to: (planes*w, H, W) int64, as `output_keys`."""
+    if isinstance(program, StreamProgram):
+        return _stream_keys(program.image)
     header, word = program.header, program.config.word
     channel = np.arange(header["input_planes"] * word).reshape(-1, 1, 1)
     y = np.arange(header["input_height"]).reshape(1, -1, 1)
@@ -104,6 +110,16 @@ def input_keys(program: Program) -> np.ndarray:
     bank = 3 * ((y + plane // 3) % 3) + (n + plane) % 3
     address = header["input_base"] + plane * header["input_plane"] + n // 3
     return _key(program, header["input_buffer"], bank, address, channel % word)
+
+
+def _stream_keys(layer: StreamLayer) -> np.ndarray:
+    """Where the compact engine writes each output of a layer."""
+    residue, phase, cell = layer.places[: layer.pixels].T
+    channel = np.arange(layer.shape.channels).reshape(-1, 1)
+    lane = channel % LANES
+    bank = 3 * ((residue + lane // 3) % 3) + (phase + lane % 3) % 3
+    keys = (BANKS * layer.fields["output_buffer"] + bank) * _ADDRESSES + 8 * cell + channel
+    return keys.reshape(layer.shape.channels, layer.shape.height, layer.shape.width)
 
 
 def _key(program: Program, buffer, bank, address, lane) -> np.ndarray:

@@ -11,12 +11,15 @@ import numpy as np
 
 import penstock
 import penstock.hw
+import penstock.hw.compact
 import penstock.sim
 from penstock.config import Config
 from penstock.errors import PenstockError
 from penstock.gold import runner as gold
 from penstock.hw.accelerator import Accelerator
+from penstock.hw.compact.core import CompactCore
 from penstock.hw.core import Core
+from penstock.hw.engine_choice import make_core
 from penstock.memory_map import MemoryMap, check_images
 from penstock.network import Classifier
 from penstock.program import Program
@@ -96,13 +99,13 @@ def build_accelerator(cfg: Config, *, waves: str | None = None) -> Build:
 
 def build_core(cfg: Config, *, waves: str | None = None) -> Build:
     """The simulator of a configuration's core alone with its recorder; as `build_accelerator`."""
-    return _build("core", lambda: Core(cfg), cfg, waves)
+    return _build("core", lambda: make_core(cfg), cfg, waves)
 
 
 def _build(
-    name: str, make: Callable[[], Core | Accelerator], cfg: Config, waves: str | None
+    name: str, make: Callable[[], Core | CompactCore | Accelerator], cfg: Config, waves: str | None
 ) -> Build:
-    sources = source_digest(penstock, penstock.hw, penstock.sim)
+    sources = source_digest(penstock, penstock.hw, penstock.hw.compact, penstock.sim)
     recipe = f"{name} {dataclasses.asdict(cfg)} {sources}"
     return build_recipe(
         recipe, lambda: Harness(make(), waves=waves is not None), sources=[RECORDER], waves=waves

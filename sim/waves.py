@@ -9,6 +9,8 @@ from amaranth.lib import wiring
 
 from penstock.errors import PenstockError
 from penstock.hw.accelerator import Accelerator
+from penstock.hw.compact.core import CompactCore
+from penstock.hw.compact.loader import LoaderState
 from penstock.hw.core import Core
 from penstock.hw.verilog import component_ports
 from penstock.registers import COUNTERS, Code, State
@@ -50,24 +52,30 @@ class Waves(wiring.Component):
     Texts are ASCII, filled up with spaces, so that any viewer shows names without a table.
     """
 
-    def __init__(self, design: Core | Accelerator):
+    def __init__(self, design: Core | CompactCore | Accelerator):
         super().__init__({})
-        self._core = core = design if isinstance(design, Core) else design.core
+        self._core = core = design.core if isinstance(design, Accelerator) else design
         self._drivers: list = []
         self._queued = Signal(range(core.cfg.queue_groups + 2))
-        self.groups: dict[str, list[Shown]] = {
-            "Run": self._run(core),
-            "Phase": self._phase(core),
-            **({"Tasks": self._tasks(core)} if core.cfg.gating else {}),
-            "Counters": self._counters(core),
-            **self._streams(core),
-        }
+        self.groups: dict[str, list[Shown]] = {}
+        if isinstance(core, CompactCore):
+            self.groups["Engine"] = self._engine(core)
+        else:
+            self.groups |= {
+                "Run": self._run(core),
+                "Phase": self._phase(core),
+                **({"Tasks": self._tasks(core)} if core.cfg.gating else {}),
+                "Counters": self._counters(core),
+                **self._streams(core),
+            }
         if isinstance(design, Accelerator):
             self.groups |= _axi(design)
 
     def elaborate(self, platform):
         m = Module()
         m.d.comb += self._drivers
+        if isinstance(self._core, CompactCore):
+            return m
         queue = self._core.engine.dispatcher
         taken = queue.tasks.valid & queue.tasks.ready
         with m.If(self._core.control.halt):
@@ -75,6 +83,29 @@ class Waves(wiring.Component):
         with m.Else():
             m.d.sync += self._queued.eq(self._queued + queue.pushed - taken)
         return m
+
+    def _engine(self, core: CompactCore) -> list[Shown]:
+        """What the compact engine does."""
+        control, loader, datapath = core.control, core.loader, core.datapath
+        walk, write = datapath.walk, datapath.maps.write
+        return [
+            self._text("state", [(control.status.state == each, each.name) for each in State]),
+            self._text("code", [(control.status.code == each, each.name) for each in Code]),
+            self._text("stream", [(loader.state == each, each.name) for each in LoaderState]),
+            self._show("image", control.image, "decimal"),
+            self._show("layer", loader.layer_number, "decimal"),
+            self._show("channel", loader.channel.channel, "decimal"),
+            self._show("gating", control.gating),
+            self._show("interrupt", control.interrupt),
+            self._show("step", walk.flags.valid),
+            self._show("step_first", walk.flags.first),
+            self._show("step_last", walk.flags.last),
+            self._show("step_conditional", walk.flags.conditional),
+            self._show("judged", datapath.judged),
+            self._show("kept", datapath.kept),
+            self._show("write", write.valid),
+            self._show("write_value", write.value, "hexadecimal"),
+        ]
 
     def _run(self, core: Core) -> list[Shown]:
         control, sequencer = core.control, core.sequencer

@@ -18,7 +18,7 @@ WORDS = 1, 2, 4, 8, 16
 SIZES = (54, 81, 144), (0.6, 0.28, 0.12)
 """Most multipliers of a random array, and how often."""
 
-PRESETS = "tiny", "icebreaker", "ulx3s-85f"
+PRESETS = "tiny", "ulx3s-85f"
 ATTEMPTS = 40
 """Networks that are drawn, ever smaller, until one fits."""
 

@@ -1,5 +1,7 @@
 """Random networks and images: small, varied, and mostly within a configuration's means."""
 
+import dataclasses
+
 import numpy as np
 
 from penstock.compiler import compile_network
@@ -20,6 +22,21 @@ from penstock.network import (
     Shape,
 )
 from penstock.program import Program
+
+ONE_ROW = Config(
+    name="one-row",
+    rows=1,
+    word=1,
+    accumulator_bits=24,
+    map_side=16,
+    weight_words=8192,
+    weights="streamed",
+    channels=320,
+    program_words=512,
+    queue_groups=16,
+    pool_channels=2,
+)
+"""The smallest array."""
 
 CYCLES = 12_000
 """Default size: about the array's cycles for one image with gating off."""
@@ -44,7 +61,7 @@ def random_network(rng: np.random.Generator, config: Config, cycles: int = CYCLE
     (identity, option A, a 1x1 shortcut; other scales; relu_before_add), small poolings, and ends
     with a fused global pooling, a classifier, both or neither.
     """
-    return Builder(rng, config, cycles).build()
+    return _builder(rng, config, cycles).build()
 
 
 def random_case(
@@ -55,12 +72,16 @@ def random_case(
     Thresholds are partial sums of these images, so that ties happen on them.
     """
     for _ in range(attempts):
-        builder = Builder(rng, config, cycles)
+        builder = _builder(rng, config, cycles)
         try:
             return compile_network(builder.build(), config), builder.tensors[INPUT]
         except PenstockError:
             continue
     raise AssertionError(f"none of {attempts} random networks fits {config.name}")
+
+
+def _builder(rng: np.random.Generator, config: Config, cycles: int) -> "Builder":
+    return (CompactBuilder if config.engine == "compact" else Builder)(rng, config, cycles)
 
 
 def resnet20(rng: np.random.Generator, groups: int = 4, classes: int = 10) -> Network:
@@ -407,3 +428,38 @@ class Builder:
         bias = self.rng.integers(-(2**16), 2**16, classes).astype(np.int32)
         name = f"layer{len(self.layers)}"
         return self.append(Classifier(name=name, source=source, weights=weights, bias=bias))
+
+
+class CompactBuilder(Builder):
+    """Networks for the compact engine: unsigned inputs, full bounds, biases of 31 bits.
+
+    A 1x1 shortcut may be signed, since only residuals read it.
+    """
+
+    signed = False  # the next convolution's output may be
+
+    def some_shape(self) -> Shape:
+        return dataclasses.replace(super().some_shape(), signed=False)
+
+    def some_bounds(self) -> tuple[int, int]:
+        return (-128, 127) if self.signed and self.rng.random() < 0.7 else (0, 255)
+
+    def some_scale(self, psum: np.ndarray, most: int = 31) -> tuple[int, np.ndarray]:
+        return super().some_scale(psum, min(most, 23))
+
+    def some_channels(self) -> int:
+        return int(self.rng.choice((*CHANNELS, 32, 40)))
+
+    def shortcut_block(self, source: str) -> str:
+        self.signed = True
+        return super().shortcut_block(source)
+
+    def append(self, layer: Layer, tensor: np.ndarray | None = None) -> str:
+        self.signed = False
+        return super().append(layer, tensor)
+
+    def far_residual(self, source: str) -> str:
+        return self.residual_block(source)
+
+    def pool_bounds(self, signed: bool) -> tuple[int, int]:
+        return 0, 255

@@ -189,10 +189,10 @@ def test_compile_prints_its_report(folder, capsys):
 
 def test_verilog_is_written_with_its_kit(folder, capsys):
     output = folder / "acc.v"
-    arguments = ["verilog", "--config", "icebreaker", "--target", "ecp5", "-o", str(output)]
+    arguments = ["verilog", "--config", "tiny", "--target", "ecp5", "-o", str(output)]
     assert cli.main(arguments) == 0
     text = output.read_text()
-    assert '"name": "icebreaker"' in text
+    assert '"name": "tiny"' in text
     assert '"target": "ecp5"' in text
     assert "MULT18X18D" in text
     assert "module penstock(" in text
@@ -204,8 +204,8 @@ def test_verilog_is_written_with_its_kit(folder, capsys):
     assert {path.name for path in folder.iterdir()} == {"small.bin", *names}
     printed = capsys.readouterr().out
     assert {line.split()[0] for line in printed.splitlines()[1:]} == names
-    assert printed.startswith(f"icebreaker, {preset('icebreaker').hash:#010x}")
-    config = dataclasses.replace(preset("icebreaker"), target="ecp5")
+    assert printed.startswith(f"tiny, {preset('tiny').hash:#010x}")
+    config = dataclasses.replace(preset("tiny"), target="ecp5")
     assert load_config(str(folder / "acc.json")) == config
 
 

@@ -55,7 +55,7 @@ def test_unknown_preset(name, file):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"rowz": 4}, "a field must be one of name, rows, "),
+        ({"rowz": 4}, "a field must be one of name, engine, "),
         ({"rows": "4"}, "rows must be an integer, not '4'"),
         ({"rows": 4.0}, "rows must be an integer, not 4.0"),
         ({"rows": True}, "rows must be an integer, not True"),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from random_networks import random_case
+from random_networks import ONE_ROW, random_case
 
 from penstock.config import preset
 from penstock.gold import runner as gold
@@ -49,10 +49,10 @@ def core_fault_parameters(program: Program, images: np.ndarray, folder: Path, bu
     }
 
 
-@pytest.mark.parametrize("name", ["tiny", "icebreaker"])
-def test_faults_end_in_a_code_and_the_core_works_again(name):
-    program, images = classified_case(preset(name))
+@pytest.mark.parametrize("config", [preset("tiny"), ONE_ROW], ids=lambda config: config.name)
+def test_faults_end_in_a_code_and_the_core_works_again(config):
+    program, images = classified_case(config)
     folder = run_folder("faults")
-    build = build_core(preset(name))
+    build = build_core(config)
     parameters = core_fault_parameters(program, images, folder, build)
     run(build, "penstock.sim.tb_core_faults", parameters, tests=TESTS, seed=1, folder=folder)
