@@ -180,7 +180,8 @@ def _add_verilog(commands):
     parser.add_argument(
         "--target",
         metavar="NAME",
-        help="technology of multipliers and memories, generic, ecp5 (arrays) or ice40 (icebreaker)",
+        help="technology of multipliers and memories: generic; of arrays ecp5, asic; of icebreaker "
+        "ice40",
     )
     _add_design(parser)
     parser.add_argument("-o", "--output", metavar="FILE.v", required=True)

@@ -486,7 +486,9 @@ def test_unknown_preset(command, folder, refused):
         "demo": ["--output", folder / "x"],
     }
     message = refused(command, *positional[command], "--config", "huge")
-    assert message == "config must be one of tiny, icebreaker, ulx3s-85f, asic, not 'huge'"
+    assert (
+        message == "config must be one of tiny, icebreaker, ulx3s-25f, ulx3s-85f, asic, not 'huge'"
+    )
     (folder / "huge.json").write_text('{"rows": 7}')
     message = refused(command, *positional[command], "--config", folder / "huge.json")
     rule = "rows must be one of 1, 2, 3, 4, 6, 9, not 7"
