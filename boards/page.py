@@ -73,7 +73,7 @@ def speeds(record: Mapping) -> str:
         cells = [f"{each:,.0f}" if each is not None else "" for each in (*cycles, *images)]
         rows.append((f"`{board['name']}`", board["network"], *cells))
     heads = ("board", "network", "cycles per image, gating on", "off", "images/s, gating on", "off")
-    return _table(heads, rows)
+    return _table(heads, rows) if rows else "No record holds a run yet.\n"
 
 
 def peers(record: Mapping) -> str:

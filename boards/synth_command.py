@@ -54,11 +54,11 @@ def synth_board(
 
     with progress(f"synthesizing {board.name} (minutes, once)"):
         netlist = flow.synthesize(top)
-    with progress_bar(f"placing and routing {board.name}, {seeds} seeds", seeds) as advance:
+    with progress_bar(f"placing and routing {board.name}, seeds: {seeds}", seeds) as advance:
         tried = flow.route(top, netlist, range(1, seeds + 1), board.config, advance)
     if not any(seed.routed for seed in tried):
         raise SynthesisError(
-            f"{board.name}: none of {seeds} seeds could be placed and routed:\n"
+            f"{board.name}: could not be placed and routed, seeds tried: {seeds}\n"
             + flow.nextpnr.tail(tried[-1].folder)
         )
     entry = _entry(board, flow, tried, simulated)
@@ -70,7 +70,7 @@ def synth_board(
     if entry["fmax_mhz"] < entry["clock_mhz"]:
         print(
             f"penstock: clock missed: {board.name} needs {entry['clock_mhz']:g} MHz, "
-            f"the best of {seeds} seeds reaches {entry['fmax_mhz']:g}",
+            f"seeds tried: {seeds}, the best reaches {entry['fmax_mhz']:g}",
             file=sys.stderr,
         )
         return CLOCK_MISSED

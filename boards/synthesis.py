@@ -11,6 +11,7 @@ import json
 import os
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,7 +26,8 @@ from penstock.config import Config
 from penstock.errors import SynthesisError
 
 CELLS = "cells.json"
-"""Of a seed: name -> [type, site] of each cell, what is kept of PLACED."""
+"""Of a seed: name -> [type, site] of each cell, what is kept of PLACED. The ends of carry chains,
+which nextpnr makes, have the name of a cell of their chain before their own."""
 
 RUN = "run.json"
 """Of a seed: the seconds that it took."""
@@ -135,11 +137,32 @@ class Flow:
 
 def _keep_cells(work: Path):
     cells = json.loads((work / PLACED).read_text())["modules"][TOP]["cells"]
+    chains = _chains(cells)
     kept = {
-        name: (cell["type"], cell["attributes"].get("NEXTPNR_BEL", ""))
+        chains.get(name, "") + name: (cell["type"], cell["attributes"].get("NEXTPNR_BEL", ""))
         for name, cell in cells.items()
     }
     (work / CELLS).write_text(json.dumps(kept))
+
+
+def _chains(cells: Mapping[str, Mapping]) -> dict[str, str]:
+    """Cell of nextpnr's own on a carry chain -> a cell of the netlist on the same chain."""
+    wires = defaultdict(list)
+    for name, cell in cells.items():
+        for port in ("FCI", "FCO"):
+            for bit in cell["connections"].get(port, ()):
+                wires[bit].append(name)
+    found = {}
+    while True:
+        more = {}
+        for ends in wires.values():
+            known = [found.get(name, name) for name in ends]
+            known = [name for name in known if not name.startswith("$")]
+            new = [name for name in ends if name.startswith("$") and name not in found]
+            more |= {name: known[0] for name in new if known}
+        if not more:
+            return found
+        found |= more
 
 
 def _path(kind: str, files: Mapping[str, str], arguments: Sequence[str], tool: Tool) -> Path:

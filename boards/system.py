@@ -53,13 +53,15 @@ class HostedCore(wiring.Component):
         wiring.connect(m, link.memory, share.link)
         wiring.connect(m, share.memory, wiring.flipped(self.memory))
         blink = Signal(self.clock_hz.bit_length())
-        m.d.sync += blink.eq(blink + 1)
-        m.d.comb += [
-            receiver.rx.eq(self.rx),
-            self.tx.eq(transmitter.tx),
+        m.d.sync += [
+            blink.eq(blink + 1),
             self.leds.alive.eq(blink[-1]),
             self.leds.link.eq(link.active),
             self.leds.link_error.eq(link.error),
             self.leds.done.eq(core.interrupt),
+        ]
+        m.d.comb += [
+            receiver.rx.eq(self.rx),
+            self.tx.eq(transmitter.tx),
         ]
         return m

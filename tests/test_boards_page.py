@@ -72,6 +72,11 @@ def test_commands_are_those_of_known_boards():
     ]
 
 
-@pytest.mark.parametrize("table", [page.clocks, page.resources, page.speeds, page.commands])
+def test_boards_without_a_run_have_no_speeds():
+    record = {"format": FORMAT, "boards": [MISSED]}
+    assert page.speeds(record) == "No record holds a run yet.\n"
+
+
+@pytest.mark.parametrize("table", [page.clocks, page.resources, page.commands])
 def test_an_empty_record_has_no_rows(table):
     assert table({"format": FORMAT, "boards": []}) == "No board has a record yet.\n"
