@@ -7,7 +7,7 @@ A program is 64-bit little-endian words in blocks of 64 bytes::
     layer     LAYER, then tables: one entry per pixel of the output
               per output channel: its weights, 5 words a step, then CHANNEL
     ...
-    end       zeros, and in the last 32 bits the CRC-32 of all from word 3 on
+    end       zeros, a block at least; in the last 32 bits the CRC-32 of all from word 3 on
 
 Behind the header everything is read as 16-bit words. Weights of a step are nine bytes, tap 0 first,
 and a zero. Records list their fields from bit 0 of their first word upward.
@@ -234,7 +234,8 @@ def _seal(header: dict[str, int], image: StreamLayer, layers: list[StreamLayer])
     """The whole program; completes ``header``."""
     first = np.concatenate(list(image.words()))
     stream = np.concatenate([piece for layer in layers for piece in layer.words()])
-    halves = [_whole(first, 0), _whole(stream, 2)]
+    # The engine asks for blocks ahead: one more than it needs.
+    halves = [_whole(first, 0), _whole(stream, BLOCK_BYTES // 2 + 2)]
     body = np.concatenate(halves).view("<u8").astype(np.uint64)
     block = BLOCK_BYTES // WORD_BYTES
     header["length"] = block + len(body)

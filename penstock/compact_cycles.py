@@ -37,12 +37,16 @@ RESULT_WORDS = 2 * BLOCK_BYTES // 8
 
 
 class _Stream:
-    """The reader: words are taken one a cycle, and a block is asked for when it is needed."""
+    """The reader: words are taken one a cycle, and a block is asked for when it is needed.
+
+    ``ahead``: when the block before it begins.
+    """
 
     def __init__(self, latency: int):
         self.gap = latency + 2
         self.left = 0  # words of the block being read
         self.since = self.gap - 1  # from then on the next word is there
+        self.later: int | None = None  # the same of the block behind, where that is asked for
 
     def take(self, words: int, time: int) -> int:
         """Take words, the first one not before ``time``; the cycle behind the last one."""
@@ -54,7 +58,13 @@ class _Stream:
             words, self.left, time = words - count, self.left - count, time + count
             if not self.left:
                 self.since = time - 1 + self.gap
+                if self.later is not None:
+                    self.since, self.later = self.later, self.since
         return time
+
+    def ahead(self):
+        """From the next block on, which was not yet asked for, the block behind is asked for."""
+        self.later = self.since + 2
 
     def align(self, time: int) -> int:
         """Drop the rest of the block; the first cycle in which another one may be asked for."""
@@ -78,6 +88,7 @@ def estimate_stream(
     pixels = size.channels * size.height * size.width
     # Two pixels a word, one a cycle.
     time = stream.align(_image(stream, pixels, time))
+    stream.ahead()
     runs = []
     for index, layer in enumerate(program.layers):
         taken = None
@@ -87,8 +98,8 @@ def estimate_stream(
         run = _Layer(stream, layer, taken, latency)
         time = run.run(time)
         runs.append((run, executed_macs(program, index, taken)))
-    if stream.left:  # the rest of the last block is dropped while the last channel runs
-        time = max(time, stream.take(stream.left, run.begin))
+    # What was asked for is dropped while the last channel runs.
+    time = max(time, stream.take(stream.left + BLOCK_WORDS, run.begin))
     period = time + run.flush() + 1
     starts = [run.first for run, _ in runs[1:]] + [period + runs[0][0].first]
     multipliers = program.config.multipliers

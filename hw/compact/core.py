@@ -76,6 +76,7 @@ class CompactCore(wiring.Component):
             reader.set_image.eq(control.run),
             reader.from_image.eq(loader.from_image),
             reader.want.eq(loader.want),
+            reader.ahead.eq(loader.ahead),
             reader.halt.eq(control.halt),
             results.output.eq(control.output),
             results.set_output.eq(control.run),

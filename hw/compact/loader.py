@@ -78,6 +78,7 @@ class StreamLoader(wiring.Component):
                 "word": In(stream.Signature(16)),
                 "boundary": In(1),  # no block is being read
                 "want": Out(1),
+                "ahead": Out(1),  # what follows the current block will be wanted, too
                 "from_image": Out(1),
                 "rewind": Out(1),
                 "store": Out(store_layout()),
@@ -108,6 +109,7 @@ class StreamLoader(wiring.Component):
         m.d.comb += [
             reading.eq(_any(state, *_READING)),
             self.want.eq(reading),
+            self.ahead.eq(self.imaged & (state != LoaderState.IMAGE)),
             self.from_image.eq(state == LoaderState.IMAGE),
             self.store.word.eq(word.payload),
             self.store.entry.eq(entry),
