@@ -146,6 +146,14 @@ MUTANTS = [
         ECP5,
     ),
     Mutant(
+        "a memory of an ASIC is read where it is written",
+        "wrong address",
+        "hw/ram_macro.py",
+        "read_data <= memory[read_address];",
+        "read_data <= memory[write_address];",
+        ECP5,
+    ),
+    Mutant(
         "a split memory chooses the part by the address of a cycle later",
         "latency",
         "hw/ram.py",
