@@ -95,7 +95,7 @@ def test_a_seed_determines_its_round(seed):
 
 
 def test_configurations_vary():
-    """Every field of the array takes several values; all numbers of rows and widths of words come."""
+    """Every field of a gated array varies; every number of rows comes, and every width of words."""
     configs = [random_config(np.random.default_rng(seed)) for seed in range(300)]
     fixed = {"target", "engine", "gating"}
     for field in dataclasses.fields(Config):
