@@ -179,10 +179,10 @@ class GatedNetwork(nn.Module):
         for layer in self.spec.layers:
             out = self.norms[layer.name](self.convolutions[layer.name](tensors[layer.source]))
             if layer.relu_before_add:
-                out = F.relu(out)
+                out = F.relu_(out)
             if layer.residual is not None:
                 out = out + _shortcut(tensors[layer.residual], out)
-            tensors[layer.name] = F.relu(out) if layer.relu else out
+            tensors[layer.name] = F.relu_(out) if layer.relu else out
         tensors[POOL] = tensors[self.spec.layers[-1].name].mean(dim=(2, 3), keepdim=True)
         tensors[CLASSIFIER] = self.classifier(tensors[POOL].flatten(1))
         return tensors
