@@ -6,6 +6,7 @@ from amaranth_boards.ulx3s import ULX3S_85F_Platform
 
 from penstock.boards.description import BoardDescription
 from penstock.boards.devices import LFE5U_85F
+from penstock.boards.frames import DEFAULT_BAUD
 from penstock.boards.pll import Ecp5Clocks, pll_settings
 from penstock.boards.sdram import Sdram
 from penstock.boards.sdram_pads import LEAD_NS, SdramPads
@@ -19,11 +20,11 @@ class Ulx3s(Elaboratable):
     LEDs from D0 on as in penstock.boards.system.LEDS; the button F1 resets all but the chip.
     """
 
-    def __init__(self, config: Config, clock_hz: int):
+    def __init__(self, config: Config, clock_hz: int, baud: int = DEFAULT_BAUD):
         self.clocks = Ecp5Clocks(pll_settings(25_000_000, clock_hz, LEAD_NS))
         self.sdram = Sdram(clock_hz=clock_hz)
         memory_bits = (self.sdram.chip.bytes - 1).bit_length()
-        self.system = HostedCore(config, clock_hz=clock_hz, memory_bits=memory_bits)
+        self.system = HostedCore(config, clock_hz=clock_hz, memory_bits=memory_bits, baud=baud)
 
     def elaborate(self, platform):
         m = Module()

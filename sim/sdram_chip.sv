@@ -41,6 +41,7 @@ module penstock_sdram_chip #(
     input wire [15:0] dq_in,
     input wire dq_driven,  // by the controller
     output reg [15:0] dq_out,
+    output reg dq_out_driven,
     output reg [8*MESSAGE-1:0] violation
 );
     localparam BANKS = 1 << BANK_BITS;
@@ -202,6 +203,7 @@ module penstock_sdram_chip #(
         left = 0;
         for (k = 1; k < 4; k = k + 1) moving[k] = 0;
         driving = 0;
+        dq_out_driven <= 0;
         violation = 0;
     endtask
 
@@ -242,6 +244,7 @@ module penstock_sdram_chip #(
             if (left != 0) transfer;
             // A word that is read now is driven after latency - 1 cycles, for the edge after them.
             driving = latency != 0 && moving[latency];
+            dq_out_driven <= driving;
             dq_out <= driving ? word[latency] : 16'h5aa5 ^ now[15:0];
         end
 endmodule

@@ -1,6 +1,7 @@
-"""The host against a simulated board: its pins, a pseudo-terminal, and `penstock run` on it."""
+"""The host against real tops of boards: pins, a pseudo-terminal, and `penstock run` on it."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,13 +13,26 @@ from penstock.compiler import compile_network
 from penstock.config import preset
 from penstock.gold.runner import run as golden
 from penstock.images import held_out_digits
-from penstock.network import INPUT, Network, Shape
+from penstock.network import INPUT, SHIPPED, Network, Shape, load_network
 from penstock.program import save_program
-from penstock.sim.board import simulated_board
-from penstock.sim.runner import build_component, run
+from penstock.sim.board import DIVISOR, build_ulx3s
+from penstock.sim.runner import run
 
-TINY = preset("tiny")
+CONFIG = preset("ulx3s-25f")
 IMAGES = 4
+BOTH = """
+import sys
+import numpy as np
+from penstock.boards.host import Board
+from penstock.program import load_program
+
+with Board(sys.argv[1], int(sys.argv[2])) as board:
+    board.load(load_program("program.bin"))
+    images = np.load("images.npy")
+    runs = {way: board.run(images, gating=way == "on") for way in ("on", "off")}
+    assert runs["on"].cycles < runs["off"].cycles
+    np.savez("outputs.npz", **{way: run.outputs for way, run in runs.items()})
+"""
 CORRUPT = """
 import sys
 from penstock.boards.host import Board
@@ -31,7 +45,7 @@ program = load_program("program.bin")
 content = bytearray(MemoryMap(program, 0).program_bytes())
 content[-1] ^= 1
 with Board(sys.argv[1], int(sys.argv[2])) as board:
-    assert board.memory_bytes == 1 << 17
+    assert board.memory_bytes == 1 << 25
     board.write_memory(0, bytes(content))
     assert board.read_memory(0, len(content)) == content
     try:
@@ -51,7 +65,7 @@ with Board(sys.argv[1], int(sys.argv[2])) as board:
 
 def small_network(seed: int = 7) -> Network:
     """A gated network for digits of few weights, random ones, its thresholds near their sums."""
-    builder = Builder(np.random.default_rng(seed), TINY, 10**9)
+    builder = Builder(np.random.default_rng(seed), CONFIG, 10**9)
     builder.start(Shape(channels=1, height=16, width=16, signed=False))
     builder.tensors = {INPUT: held_out_digits(IMAGES)[0]}
     one = (1, 1, 1, 1)
@@ -62,23 +76,40 @@ def small_network(seed: int = 7) -> Network:
     return builder.network("small")
 
 
-def test_simulated_board(tmp_path):
-    network = small_network()
-    program = compile_network(network, TINY)
+@pytest.fixture(scope="module")
+def ulx3s(tmp_path_factory):
+    return build_ulx3s(tmp_path_factory.mktemp("ulx3s"))
+
+
+def prepare(network: Network, folder: Path) -> dict:
+    """Files and parameters of the bench: program, images, what the golden model makes of them."""
+    program = compile_network(network, CONFIG)
     images, _ = held_out_digits(IMAGES)
     results = {way: golden(network, images, way == "on") for way in ("on", "off")}
     for decisions in results["on"].decisions.values():
         assert 0 < decisions.mean() < 1
     last = network.layers[-1].name
-    np.savez(tmp_path / "golden.npz", **{way: r.tensors[last] for way, r in results.items()})
-    np.save(tmp_path / "images.npy", images)
-    save_program(program, tmp_path / "program.bin")
-    other = dataclasses.replace(TINY, name="other", queue_groups=16)
+    np.savez(folder / "golden.npz", **{way: r.tensors[last] for way, r in results.items()})
+    np.save(folder / "images.npy", images)
+    save_program(program, folder / "program.bin")
+    return {"program_bytes": 8 * program.header["length"], "divisor": DIVISOR}
+
+
+def test_digits(ulx3s, tmp_path):
+    """The shipped network, gating on and off."""
+    parameters = prepare(load_network(SHIPPED["digits"]), tmp_path)
+    (tmp_path / "both.py").write_text(BOTH)
+    run(ulx3s, "penstock.sim.tb_board", parameters, tests=1, seed=1, folder=tmp_path)
+
+
+def test_what_goes_wrong(ulx3s, tmp_path):
+    """Of the host, the cable, the program and the board; and the next run works."""
+    network = small_network()
+    parameters = prepare(network, tmp_path)
+    other = dataclasses.replace(CONFIG, name="other", queue_groups=CONFIG.queue_groups // 2)
     save_program(compile_network(network, other), tmp_path / "wrong.bin")
     (tmp_path / "corrupt.py").write_text(CORRUPT)
-    parameters = {"program_bytes": 8 * program.header["length"]}
-    build = build_component(simulated_board(TINY))
-    run(build, "penstock.sim.tb_board", parameters, tests=5, seed=1, folder=tmp_path)
+    run(ulx3s, "penstock.sim.tb_board_faults", parameters, tests=4, seed=1, folder=tmp_path)
 
 
 @pytest.mark.parametrize("address, size", [(0, 8), (0, 512), (64, 512), (448, 1600), (512, 0)])
@@ -90,7 +121,7 @@ def test_transfers_end_at_blocks(address, size):
 
 
 def test_no_such_port(tmp_path, capsys):
-    save_program(compile_network(small_network(), TINY), tmp_path / "small.bin")
+    save_program(compile_network(small_network(), CONFIG), tmp_path / "small.bin")
     assert main(["run", "--port", "/dev/nothing", str(tmp_path / "small.bin")]) == 2
     assert capsys.readouterr().err == (
         "penstock: error: port /dev/nothing: must be a serial port that can be opened "
