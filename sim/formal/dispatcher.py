@@ -2,11 +2,12 @@
 
 import functools
 
-from amaranth.hdl import Assert, Assume, Cover, Module, Mux, Signal
+from amaranth.hdl import Assert, Assume, Cover, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
 from penstock.config import Config, preset
+from penstock.hw.credits import Credits
 from penstock.hw.dispatcher import Dispatcher
 from penstock.hw.group_entries import TABLE_LATENCY
 from penstock.hw.layouts import record_layout, task_group_layout
@@ -72,11 +73,31 @@ class CreditsArePlaces(wiring.Component):
             self.taken.eq(self.offered & dispatcher.tasks.ready),
         ]
         inside = Inside(dispatcher)
-        self.open = inside["open_channels"]
+        self.write, self.queue, pool = (
+            self._free(m, inside[name]) for name in ("write", "queue", "pool")
+        )
+        self.open = self.cfg.pool_channels - pool
         self._behind(m)
         self._places(m, dispatcher, inside)
         self._tasks(m, dispatcher)
         return m
+
+    def _free(self, m: Module, credits: Credits) -> Value:
+        """How many places are free, and what ties the registers together, for the induction."""
+        inside = Inside(credits)
+        count, places = inside["count"], credits.places
+        free = Signal(range(4 * places))
+        m.d.comb += [
+            free.eq(count + credits.give - credits.take),
+            Assert(count <= places),
+            Assert(inside["full"] == (count == places)),
+            Assert(inside["one_held"] == (count == places - 1)),
+            Assert(credits.enough == (free > credits.kept)),
+            Assert(credits.all_free == (free == places)),
+        ]
+        for more, flag in enumerate(inside["least"]):
+            m.d.comb += Assert(flag == (count >= credits.kept + more))
+        return free
 
     def _behind(self, m: Module):
         """The array and the queues: any latency, nothing that was not started."""
@@ -98,7 +119,6 @@ class CreditsArePlaces(wiring.Component):
 
     def _places(self, m: Module, dispatcher: Dispatcher, inside: Inside):
         cfg, stall = self.cfg, inside["waiting"]
-        write, queue = inside["write_credit"], inside["queue_credit"]
         writing = Signal(range(4 * cfg.write_groups))
         places = Signal(range(4 * cfg.queue_groups))
         nothing = Signal()
@@ -116,10 +136,14 @@ class CreditsArePlaces(wiring.Component):
                 & (stall | (cfg.write_groups > FEW_GROUPS))
             ),
             Cover((places == cfg.queue_groups - 1) & self.staged & stall),
-            Cover((self.open == cfg.pool_channels) & stall & (write != 0)),
+            Cover((self.open == cfg.pool_channels) & stall & (self.write != 0)),
             # The credits themselves, for the induction.
-            Assert(write + writing == cfg.write_groups),
-            Assert(queue + places == cfg.queue_groups),
+            Assert(self.write + writing == cfg.write_groups),
+            Assert(self.queue + places == cfg.queue_groups),
+            Assert(inside["write"].take == self.started),
+            Assert(inside["queue"].take == self.to_judge),
+            Assert(inside["queue"].give == (self.started & dispatcher.tag.conditional)),
+            Assert(~inside["pool"].take | self.started),
         ]
 
     def _tasks(self, m: Module, dispatcher: Dispatcher):
@@ -149,7 +173,7 @@ class TasksFirst(wiring.Component):
         m.submodules.dispatcher = dispatcher = Dispatcher(self.cfg)
         _connect(m, self, dispatcher)
         inside = Inside(dispatcher)
-        free = inside["steps"].free & (inside["write_credit"] != 0)
+        free = inside["steps"].free & inside["write"].enough
         waiting, refused = Signal(range(LONGEST_WAIT + 2)), Signal()
         tasks = Signal.like(self.tasks)
         m.d.sync += [refused.eq(self.offered & ~dispatcher.tasks.ready), tasks.eq(self.tasks)]
