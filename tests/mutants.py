@@ -450,8 +450,8 @@ MUTANTS = [
         "the last task of a channel is held back when it is alone",
         "dropped work",
         "hw/task_queue.py",
-        "(closed & (count != 0))",
-        "(closed & (count > 1))",
+        "(arriving_closing & (count != 0))",
+        "(arriving_closing & (count > 1))",
         block("tasks"),
     ),
     Mutant(
@@ -474,8 +474,8 @@ MUTANTS = [
         "a task is skipped where a group overflows",
         "dropped work",
         "hw/task_queue.py",
-        "arriving[min(slot + rows - held, rows - 1)]",
-        "arriving[min(slot + rows + 1 - held, rows - 1)]",
+        "arriving[(slot - before) % rows]",
+        "arriving[(slot - before + (slot < before)) % rows]",
         block("tasks", "4x4"),
     ),
     Mutant(
