@@ -8,7 +8,7 @@ from penstock.config import Config
 from penstock.hw.base_walk import BaseWalk
 from penstock.hw.credits import Credits
 from penstock.hw.group_entries import GroupEntries
-from penstock.hw.layouts import group_tag_layout, record_layout, step_layout, task_group_layout
+from penstock.hw.layouts import group_tag_layout, queued_tasks_layout, record_layout, step_layout
 from penstock.hw.step_walk import StepWalk
 from penstock.program import DESCRIPTOR, GROUP
 
@@ -33,7 +33,7 @@ class Dispatcher(wiring.Component):
                 "idle": Out(1),  # every group of the layer has been dispatched
                 "group_address": Out(6),  # of the group table, 2 cycles latency
                 "group_entry": In(record_layout(GROUP)),
-                "tasks": In(stream.Signature(task_group_layout(cfg))),
+                "tasks": In(stream.Signature(queued_tasks_layout(cfg))),
                 "judged": In(1),  # a judged group has left its tasks in the queue
                 "pushed": In(1),  # the task queue has taken up a place
                 "written": In(1),  # a group has left the write queue
@@ -67,8 +67,10 @@ class Dispatcher(wiring.Component):
             entries.base_group.eq(base.group),
             entries.base_wanted.eq(base.left),
             entries.base_done.eq(take_base & base.leaving_group),
-            entries.task_group.eq(self.tasks.payload.group),
+            entries.task_group.eq(self.tasks.payload.work.group),
+            entries.task_is_new.eq(self.tasks.payload.new_group),
             entries.task_wanted.eq(self.tasks.valid),
+            entries.task_done.eq(take_task),
             self.tasks.ready.eq(take_task),
             steps.layer.eq(layer),
             steps.begin_base.eq(take_base),
@@ -77,7 +79,7 @@ class Dispatcher(wiring.Component):
             steps.base.eq(entries.base),
             steps.task.eq(entries.task),
             steps.base_weights.eq(base.weight_address),
-            steps.task_weights.eq(self.tasks.payload.weight_address),
+            steps.task_weights.eq(self.tasks.payload.work.weight_address),
             self.step.eq(steps.step),
             self.idle.eq(~base.left & ~steps.step.valid),
         ]
@@ -130,7 +132,7 @@ class Dispatcher(wiring.Component):
         tag = self.tag
         with m.If(take_task):
             m.d.sync += [
-                tag.work.eq(self.tasks.payload),
+                tag.work.eq(self.tasks.payload.work),
                 tag.conditional.eq(1),
                 tag.judged.eq(0),
                 tag.closing.eq(0),

@@ -9,6 +9,7 @@ from penstock.config import Config
 from penstock.hw.layouts import (
     CHANNEL_BITS,
     WEIGHT_ADDRESS_BITS,
+    queued_tasks_layout,
     task_group_layout,
     task_layout,
 )
@@ -40,7 +41,7 @@ class TaskQueue(wiring.Component):
         super().__init__(
             {
                 "i": In(stream.Signature(verdict_layout(cfg), always_ready=True)),
-                "o": Out(stream.Signature(task_group_layout(cfg))),
+                "o": Out(stream.Signature(queued_tasks_layout(cfg))),
                 "judged": Out(1),
                 "pushed": Out(1),
             }
@@ -103,9 +104,13 @@ class TaskQueue(wiring.Component):
         with m.If(arrived):
             m.d.sync += staged_common.eq(arriving_common)
 
-        group = Signal(task_group_layout(cfg))
+        queued = Signal(queued_tasks_layout(cfg))
+        group, last_group = queued.work, Signal.like(staged_common.group)
         pushed_count = Mux(flush, staged_count, rows)
         m.d.sync += [self.judged.eq(arrived), self.pushed.eq(pushed)]
+        m.d.sync += queued.new_group.eq(staged_common.group != last_group)
+        with m.If(pushed):
+            m.d.sync += last_group.eq(staged_common.group)
         m.d.sync += Cat(group.channel, group.group, group.weight_address).eq(staged_common)
         for slot in range(rows):
             task = group.tasks[slot]
@@ -114,12 +119,12 @@ class TaskQueue(wiring.Component):
                 task.pixel.valid.eq(slot < pushed_count),
             ]
         m.submodules.fifo = fifo = SyncFIFOBuffered(
-            width=group.shape().size,
+            width=queued.shape().size,
             depth=cfg.queue_groups + 1,  # one in the output register
         )
         m.d.comb += [
             fifo.w_en.eq(self.pushed),
-            fifo.w_data.eq(group),
+            fifo.w_data.eq(queued),
             self.o.valid.eq(fifo.r_rdy),
             self.o.payload.eq(fifo.r_data),
             fifo.r_en.eq(self.o.ready),

@@ -305,7 +305,7 @@ MUTANTS = [
         "tasks of a new group use the record of the last one",
         "stale data",
         "hw/group_entries.py",
-        "held & (self.task_group == held_group)",
+        "held & (current | ~self.task_is_new)",
         "held",
         control_block("dispatcher"),
     ),
@@ -477,6 +477,14 @@ MUTANTS = [
         "arriving[(slot - before) % rows]",
         "arriving[(slot - before + (slot < before)) % rows]",
         block("tasks", "4x4"),
+    ),
+    Mutant(
+        "the first task of an input group counts as one more of the last group",
+        "stale data",
+        "hw/task_queue.py",
+        "queued.new_group.eq(staged_common.group != last_group)",
+        "queued.new_group.eq(0)",
+        block("tasks"),
     ),
     Mutant(
         "the task queue is shorter than its credits",

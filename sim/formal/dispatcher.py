@@ -2,7 +2,7 @@
 
 import functools
 
-from amaranth.hdl import Assert, Assume, Cover, Module, Mux, Signal, Value
+from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
@@ -28,6 +28,7 @@ def _ports(cfg: Config) -> dict[str, wiring.Member]:
         "group_entry": In(record_layout(GROUP)),
         "offered": In(1),  # a task group
         "tasks": In(task_group_layout(cfg)),
+        "new_group": In(1),
         "judged": In(1),
         "pushed": In(1),
         "written": In(1),
@@ -42,7 +43,8 @@ def _connect(m: Module, ports, dispatcher: Dispatcher):
     m.d.comb += [
         dispatcher.pooled.eq(ports.pooled),
         dispatcher.tasks.valid.eq(ports.offered),
-        dispatcher.tasks.payload.eq(ports.tasks),
+        dispatcher.tasks.payload.work.eq(ports.tasks),
+        dispatcher.tasks.payload.new_group.eq(ports.new_group),
     ]
 
 
@@ -175,14 +177,14 @@ class TasksFirst(wiring.Component):
         inside = Inside(dispatcher)
         free = inside["steps"].free & inside["write"].enough
         waiting, refused = Signal(range(LONGEST_WAIT + 2)), Signal()
-        tasks = Signal.like(self.tasks)
-        m.d.sync += [refused.eq(self.offered & ~dispatcher.tasks.ready), tasks.eq(self.tasks)]
+        tasks, head = Cat(self.tasks, self.new_group), Signal(len(self.tasks.as_value()) + 1)
+        m.d.sync += [refused.eq(self.offered & ~dispatcher.tasks.ready), head.eq(tasks)]
         with m.If(self.offered & dispatcher.tasks.ready):
             m.d.sync += waiting.eq(0)
         with m.Elif(self.offered & free):
             m.d.sync += waiting.eq(waiting + 1)
         m.d.comb += [
-            Assume(~refused | (self.offered & (self.tasks == tasks))),  # TaskQueue
+            Assume(~refused | (self.offered & (tasks == head))),  # TaskQueue
             Assume(~(self.start & (self.offered | refused))),  # Engine: all groups are back
             Assert(waiting < LONGEST_WAIT),
             Assert((waiting == 0) | refused),

@@ -8,7 +8,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In
 
 from penstock.config import Config, preset
-from penstock.hw.layouts import task_group_layout
+from penstock.hw.layouts import queued_tasks_layout
 from penstock.hw.pipeline import select
 from penstock.hw.task_queue import TaskQueue, verdict_layout
 from penstock.sim.formal.inside import Inside, InsideFifo
@@ -169,7 +169,8 @@ class TasksInOrder(wiring.Component):
             unpushed.eq(self.inside - held),
             Assert(~offered | (self.inside != 0)),
             Assert(
-                ~(offered & self.watching & (self.ahead == 0)) | self.is_marked(queue.o.payload)
+                ~(offered & self.watching & (self.ahead == 0))
+                | self.is_marked(queue.o.payload.work)
             ),
             Assert(offered | ~refused),
             Assert(queue.judged == verdict_before),
@@ -260,8 +261,8 @@ class QueueInside:
         behind = Signal(2)
         m.d.comb += behind.eq(spec.ahead - level - self.pushed)
         with m.If(spec.ahead < level):
-            group = data.View(task_group_layout(spec.cfg), queued)
-            m.d.comb += Assert(spec.is_marked(group))
+            group = data.View(queued_tasks_layout(spec.cfg), queued)
+            m.d.comb += Assert(spec.is_marked(group.work))
         with m.Elif((spec.ahead == level) & self.pushed):
             m.d.comb += Assert(spec.is_marked(self.group))
         with m.Elif((behind == 0) & self.flush):
