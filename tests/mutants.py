@@ -810,8 +810,9 @@ MUTANTS = [
         "START is accepted while draining",
         "comparison",
         "hw/control.py",
-        "with m.If(status.state == State.IDLE):",
-        "with m.If((status.state == State.IDLE) | (status.state == State.DRAINING)):",
+        "with m.If(status.state == State.IDLE):\n                m.d.sync += status.refused.eq(0)",
+        "with m.If((status.state == State.IDLE) | (status.state == State.DRAINING)):\n"
+        "                m.d.sync += status.refused.eq(0)",
         memory_side(),
     ),
     Mutant(
