@@ -45,16 +45,14 @@ class BaseWalk(wiring.Component):
         m = Module()
         layer = self.layer
         height, width = self.cfg.block
-        column, row = Signal(PIXEL_BITS), Signal(PIXEL_BITS)  # blocks
         x, y = Signal(PIXEL_BITS), Signal(PIXEL_BITS)  # first pixel of the block
-        in_group = Signal(CHANNEL_BITS)
-        last_column, last_in_group = Signal(), Signal()
+        columns = _Countdown(layer.block_columns, name="columns")
+        rows = _Countdown(layer.block_rows, name="rows")
+        in_group = _Countdown(layer.group_channels, name="in_group")
+        channels = _Countdown(layer.channels, name="channels")
         m.d.comb += [
-            last_column.eq(column == layer.block_columns - 1),
-            last_in_group.eq(in_group == layer.group_channels - 1),
-            self.opening.eq((column == 0) & (row == 0)),
-            self.closing.eq(last_column & (row == layer.block_rows - 1)),
-            self.leaving_group.eq(self.closing & last_in_group),
+            self.closing.eq(columns.last & rows.last),
+            self.leaving_group.eq(self.closing & in_group.last),
         ]
         for index, pixel in enumerate(self.pixels):
             m.d.comb += [
@@ -65,27 +63,53 @@ class BaseWalk(wiring.Component):
                 ),
             ]
         with m.If(self.take):
-            m.d.sync += [column.eq(column + 1), x.eq(x + width)]
-            with m.If(last_column):
-                m.d.sync += [column.eq(0), x.eq(0), row.eq(row + 1), y.eq(y + height)]
+            m.d.sync += [x.eq(x + width), self.opening.eq(0)]
+            columns.step(m)
+            with m.If(columns.last):
+                m.d.sync += [x.eq(0), y.eq(y + height)]
+                rows.step(m)
             with m.If(self.closing):
                 m.d.sync += [
-                    row.eq(0),
                     y.eq(0),
+                    self.opening.eq(1),
                     self.channel.eq(self.channel + 1),
                     self.weight_address.eq(self.weight_address + self.group_steps),
-                    in_group.eq(in_group + 1),
-                    self.left.eq(self.channel != layer.channels - 1),
+                    self.left.eq(~channels.last),
                 ]
+                channels.step(m)
+                in_group.step(m)
             with m.If(self.leaving_group):
-                m.d.sync += [in_group.eq(0), self.group.eq(self.group + 1)]
+                m.d.sync += self.group.eq(self.group + 1)
         with m.If(self.start):
             m.d.sync += [
                 self.left.eq(1),
+                self.opening.eq(1),
                 self.channel.eq(0),
                 self.group.eq(0),
                 self.weight_address.eq(layer.weight_address),
-                in_group.eq(0),
+                x.eq(0),
+                y.eq(0),
             ]
-            m.d.sync += [column.eq(0), row.eq(0), x.eq(0), y.eq(0)]
+            for count in (columns, rows, in_group, channels):
+                count.begin(m)
         return m
+
+
+class _Countdown:
+    """Goes around ``length`` steps, at least one; a register tells the ``last``."""
+
+    def __init__(self, length, *, name: str):
+        self.length = length
+        self.left = Signal.like(length, name=f"{name}_left")  # steps, this one included
+        self.last = Signal(name=f"last_of_{name}")
+
+    def begin(self, m: Module):
+        """The first step is the next one."""
+        m.d.sync += [self.left.eq(self.length), self.last.eq(self.length == 1)]
+
+    def step(self, m: Module):
+        """Go on by one step."""
+        with m.If(self.last):
+            self.begin(m)
+        with m.Else():
+            m.d.sync += [self.left.eq(self.left - 1), self.last.eq(self.left == 2)]

@@ -1,11 +1,12 @@
 """The register port: settings, commands, status, watchdog and counters."""
 
-from amaranth import Cat, Module, Mux, Signal
+from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from penstock.config import Config
 from penstock.hw.layouts import if_gating, register_signature
+from penstock.hw.pipeline import lookup
 from penstock.program import VERSION
 from penstock.registers import (
     ADDRESS,
@@ -29,7 +30,7 @@ COUNTERS = tuple(
 """Event counters, in the order of their registers."""
 
 SETTINGS = ("input", "input_stride", "output", "output_stride", "images", "gating")
-"""Registers whose values START takes along for the whole run."""
+"""Registers whose values hold for the whole run from START on."""
 
 BUFFERS = ("INPUT", "INPUT_STRIDE", "OUTPUT", "OUTPUT_STRIDE")
 """Registers with an address or stride in bytes that START checks."""
@@ -52,8 +53,8 @@ class Control(wiring.Component):
     """Registers of penstock.registers, the commands written to them, and how those end.
 
     ``load`` or ``run`` is high for one cycle, one cycle after the accepted command. The settings
-    then hold until the next one, ``program`` from LOAD on, the others from START on, whatever is
-    written to their registers meanwhile. LOAD ends with ``load_done`` and ``load_code``, START
+    then hold, whatever is written to their registers: ``program`` until the next LOAD, the others
+    as long as the state is not IDLE. LOAD ends with ``load_done`` and ``load_code``, START
     with ``run_done``.
 
     After ABORT, an error or a timeout ``halt`` is high for at least HALT_CYCLES, and until
@@ -107,7 +108,6 @@ class Control(wiring.Component):
         values, status = self.values, self.status
         m.d.comb += values["STATUS"].eq(status)
         m.d.comb += self.interrupt.eq(status.done)
-        m.d.comb += self.halt.eq(status.state == State.DRAINING)
 
         self._registers(m, values)
         expired = self._watchdog(m, values["WATCHDOG"], status)
@@ -133,13 +133,14 @@ class Control(wiring.Component):
         m.d.comb += values["IDENTITY"].eq(IDENTITY)
         m.d.comb += values["VERSION"].eq(VERSION)
         m.d.comb += values["CONFIG"].eq(self.cfg.hash)
-        with m.Switch(self.bus.address):
-            for register in REGISTERS:
-                if register.access != "wo":
-                    with m.Case(register.address):
-                        m.d.sync += self.bus.read_data.eq(values[register.name])
-            with m.Default():
-                m.d.sync += self.bus.read_data.eq(0)
+        readable = {
+            register.address // 4: values[register.name]
+            for register in REGISTERS
+            if register.access != "wo"
+        }
+        words = [readable.get(index, Const(0)) for index in range(max(readable) + 1)]
+        byte, word = self.bus.address[:2], self.bus.address[2:]
+        m.d.sync += self.bus.read_data.eq(Mux(byte.any(), 0, lookup(words, word)))
 
     def _watchdog(self, m, limit, status):
         """High when a command, or its halt, has made no progress for ``limit`` cycles."""
@@ -172,7 +173,7 @@ class Control(wiring.Component):
                 with m.If(halted != HALT_CYCLES - 1):
                     m.d.sync += halted.eq(halted + 1)
                 with m.Elif(~self.outstanding):
-                    m.d.sync += status.state.eq(State.IDLE)
+                    m.d.sync += [self.halt.eq(0), status.state.eq(State.IDLE)]
                     m.d.sync += status.done.eq(1)
                 with m.Elif(expired):
                     m.d.sync += status.done.eq(1)
@@ -182,6 +183,9 @@ class Control(wiring.Component):
         """What a write to COMMAND does; it wins over an end in the same cycle."""
         m.d.sync += self.load.eq(0)
         m.d.sync += self.run.eq(0)
+        with m.If(status.state == State.IDLE):  # as START finds them
+            for name in SETTINGS:
+                m.d.sync += getattr(self, name).eq(values[name.upper()])
         command = self.bus.write_data
         with m.If(self.bus.write & (self.bus.address == ADDRESS["COMMAND"])):
             with m.If(status.state == State.IDLE):
@@ -205,8 +209,6 @@ class Control(wiring.Component):
                 with m.Else():
                     m.d.sync += self._begin(status, State.RUNNING)
                     m.d.sync += self.run.eq(1)
-                    for name in SETTINGS:
-                        m.d.sync += getattr(self, name).eq(values[name.upper()])
             with m.Elif(command != Command.ABORT):
                 m.d.sync += status.refused.eq(1)
             with m.Elif(status.state != State.DRAINING):
@@ -217,9 +219,9 @@ class Control(wiring.Component):
     def _begin(status, state):
         return [status.state.eq(state), status.code.eq(Code.OK), status.done.eq(0)]
 
-    @staticmethod
-    def _stop(status, code):
-        return [status.state.eq(State.DRAINING), status.code.eq(code), status.done.eq(0)]
+    def _stop(self, status, code):
+        state = [self.halt.eq(1), status.state.eq(State.DRAINING)]
+        return [*state, status.code.eq(code), status.done.eq(0)]
 
     @staticmethod
     def _end(status, code):

@@ -6,8 +6,9 @@ from amaranth.lib.wiring import In, Out
 
 from penstock.config import Config
 from penstock.hw.base_walk import BaseWalk
+from penstock.hw.credits import Credits
 from penstock.hw.group_entries import GroupEntries
-from penstock.hw.layouts import group_tag_layout, record_layout, step_layout, task_group_layout
+from penstock.hw.layouts import group_tag_layout, queued_tasks_layout, record_layout, step_layout
 from penstock.hw.step_walk import StepWalk
 from penstock.program import DESCRIPTOR, GROUP
 
@@ -32,7 +33,7 @@ class Dispatcher(wiring.Component):
                 "idle": Out(1),  # every group of the layer has been dispatched
                 "group_address": Out(6),  # of the group table, 2 cycles latency
                 "group_entry": In(record_layout(GROUP)),
-                "tasks": In(stream.Signature(task_group_layout(cfg))),
+                "tasks": In(stream.Signature(queued_tasks_layout(cfg))),
                 "judged": In(1),  # a judged group has left its tasks in the queue
                 "pushed": In(1),  # the task queue has taken up a place
                 "written": In(1),  # a group has left the write queue
@@ -66,8 +67,10 @@ class Dispatcher(wiring.Component):
             entries.base_group.eq(base.group),
             entries.base_wanted.eq(base.left),
             entries.base_done.eq(take_base & base.leaving_group),
-            entries.task_group.eq(self.tasks.payload.group),
+            entries.task_group.eq(self.tasks.payload.work.group),
+            entries.task_is_new.eq(self.tasks.payload.new_group),
             entries.task_wanted.eq(self.tasks.valid),
+            entries.task_done.eq(take_task),
             self.tasks.ready.eq(take_task),
             steps.layer.eq(layer),
             steps.begin_base.eq(take_base),
@@ -76,7 +79,7 @@ class Dispatcher(wiring.Component):
             steps.base.eq(entries.base),
             steps.task.eq(entries.task),
             steps.base_weights.eq(base.weight_address),
-            steps.task_weights.eq(self.tasks.payload.weight_address),
+            steps.task_weights.eq(self.tasks.payload.work.weight_address),
             self.step.eq(steps.step),
             self.idle.eq(~base.left & ~steps.step.valid),
         ]
@@ -86,42 +89,42 @@ class Dispatcher(wiring.Component):
 
     def _choose(self, m: Module, base, entries, free, judge, take_task, take_base):
         """Which group goes next, and the credits that it takes."""
-        cfg, layer = self.cfg, self.layer
-        write_credit = Signal(range(cfg.write_groups + 1), init=cfg.write_groups)
-        queue_credit = Signal(range(cfg.queue_groups + 1), init=cfg.queue_groups)
-        open_channels = Signal(range(cfg.pool_channels + 1))
-        opening = layer.pool & base.opening
+        cfg = self.cfg
+        m.submodules.write_places = write = Credits(cfg.write_groups)
+        # One place is for tasks still being collected.
+        m.submodules.queue_places = queue = Credits(cfg.queue_groups, kept=1)
+        m.submodules.pool_places = pool = Credits(cfg.pool_channels)
+        opening = self.layer.pool & base.opening
         base_wants, pool_blocked, waiting = Signal(), Signal(), Signal()
         stall = Signal(self.stall.shape())
         m.d.comb += [
             base_wants.eq(base.left & entries.base_ready),
-            pool_blocked.eq(opening & (open_channels == cfg.pool_channels)),
-            take_task.eq(free & entries.task_ready & (write_credit != 0)),
+            pool_blocked.eq(opening & ~pool.enough),
+            take_task.eq(free & entries.task_ready & write.enough),
             take_base.eq(
                 free
                 & ~take_task
                 & base_wants
-                & (write_credit != 0)
-                & (~judge | (queue_credit > 1))  # one is for tasks still being collected
+                & write.enough
+                & (~judge | queue.enough)
                 & ~pool_blocked
             ),
             waiting.eq(free & ~take_task & ~take_base & (base_wants | self.tasks.valid)),
-            stall.write.eq(waiting & (write_credit == 0)),
-            stall.pool.eq(waiting & (write_credit != 0) & base_wants & pool_blocked),
+            stall.write.eq(waiting & ~write.enough),
+            stall.pool.eq(waiting & write.enough & base_wants & pool_blocked),
             stall.queue.eq(waiting & ~stall.write & ~stall.pool),
-            self.all_returned.eq(
-                (write_credit == cfg.write_groups)
-                & (queue_credit == cfg.queue_groups)
-                & (open_channels == 0)
-            ),
+            queue.give_next.eq(self.judged),
+            queue.take_next.eq(self.pushed),
+            self.all_returned.eq(write.all_free & queue.all_free & pool.all_free),
         ]
         m.d.sync += [
             self.stall.eq(stall),
-            write_credit.eq(write_credit - (take_task | take_base) + self.written),
-            queue_credit.eq(
-                queue_credit - (take_base & judge) + self.judged - self.pushed + take_task
-            ),
-            open_channels.eq(open_channels - self.pooled + (take_base & opening)),
+            write.take.eq(take_task | take_base),
+            write.give.eq(self.written),
+            queue.take.eq(take_base & judge),
+            queue.give.eq(take_task),
+            pool.take.eq(take_base & opening),
+            pool.give.eq(self.pooled),
         ]
 
     def _tag(self, m: Module, base, entries, judge, take_task, take_base):
@@ -129,7 +132,7 @@ class Dispatcher(wiring.Component):
         tag = self.tag
         with m.If(take_task):
             m.d.sync += [
-                tag.work.eq(self.tasks.payload),
+                tag.work.eq(self.tasks.payload.work),
                 tag.conditional.eq(1),
                 tag.judged.eq(0),
                 tag.closing.eq(0),

@@ -51,7 +51,7 @@ def result_stage(cfg: Config) -> int:
 
 
 def engine_events_layout(cfg: Config) -> data.StructLayout:
-    """What happens in one cycle, for the performance counters."""
+    """What happens in one cycle, for the performance counters; a cycle later, what was judged."""
     return data.StructLayout(
         {
             "base_step": 1,
@@ -94,8 +94,9 @@ class Engine(wiring.Component):
 
     ``fetch`` reads layer ``fetch_index`` into ``next`` while another one runs; when ``ready``,
     ``swap`` makes it the running layer, which begins at once. ``done`` is high when no layer runs
-    and every result is written. At most one step (rows x lanes multiplications) a cycle; the
-    pipeline behind the dispatcher never stalls, about 50 cycles from a step to its write.
+    and every result is written, or will be before a next layer can read it. At most one step
+    (rows x lanes multiplications) a cycle; the pipeline behind the dispatcher never stalls, about
+    50 cycles from a step to its write.
     """
 
     def __init__(self, cfg: Config):
@@ -156,7 +157,9 @@ class Engine(wiring.Component):
         m.submodules.groups = groups = GroupTable(cfg)
         self.table_write = fetch.write
         dispatcher = self.dispatcher
-        started = delay(m, self.swap, 2, name="started", control=True)
+        # A cycle late: hundreds of registers are loaded then.
+        self.swapping = swapping = delay(m, self.swap, 1, name="swapping", control=True)
+        started = delay(m, swapping, 1, name="started", control=True)
         m.d.comb += [
             program.write_enable.eq(self.program_write.enable),
             program.write_address.eq(self.program_write.address),
@@ -177,10 +180,10 @@ class Engine(wiring.Component):
             dispatcher.start.eq(started),
             self.events.stall.eq(dispatcher.stall),
         ]
-        with m.If(self.swap):
+        with m.If(swapping):
             m.d.sync += [self.layer.eq(fetch.layer), self.half.eq(~self.half)]
         running, begun = Signal(), Signal()
-        with m.If(self.swap):
+        with m.If(swapping):
             m.d.sync += [running.eq(1), begun.eq(0)]
         with m.Elif(started):
             m.d.sync += begun.eq(1)
@@ -297,6 +300,8 @@ class Engine(wiring.Component):
             verdict.payload.work.eq(tag.work),
             self.dispatcher.judged.eq(tasks.judged),
             self.dispatcher.pushed.eq(tasks.pushed),
+        ]
+        m.d.sync += [
             self.events.outputs.eq(Mux(verdict.valid, sum(inside), 0)),
             self.events.tasks.eq(Mux(verdict.valid, sum(keep), 0)),
         ]
@@ -391,7 +396,7 @@ class Engine(wiring.Component):
             into_pool.eq(valid & layer.pool & ~item.pooled),
             pool.pixels.eq(layer.pool_pixels),
             pool.signed.eq(layer.low[-1]),
-            pool.restart.eq(self.swap),
+            pool.restart.eq(self.swapping),
             pool.i.valid.eq(into_pool),
             pool.i.payload.values.eq(requantizer.values),
             pool.i.payload.valid.eq(item.final),

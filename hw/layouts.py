@@ -122,6 +122,11 @@ def task_group_layout(cfg: Config) -> data.StructLayout:
     )
 
 
+def queued_tasks_layout(cfg: Config) -> data.StructLayout:
+    """A task group in the queue; ``new_group``: of another input group than the one before it."""
+    return data.StructLayout({"work": task_group_layout(cfg), "new_group": if_gating(cfg, 1)})
+
+
 def group_tag_layout(cfg: Config) -> data.StructLayout:
     """What goes with a group of pixels through the array: a task group and how to treat it."""
     return data.StructLayout(

@@ -23,6 +23,15 @@ def sub3(left, right) -> Value:
     return Mux(left >= right, left - right, left + 3 - right)[:2]
 
 
+def lookup(words, index) -> Value:
+    """words[index], 0 behind the last one; a tree as deep as the index has bits."""
+    if not len(index):
+        return words[0]
+    half = 1 << len(index) - 1
+    low, high = words[:half], words[half:]
+    return Mux(index[-1], lookup(high, index[:-1]) if high else 0, lookup(low, index[:-1]))
+
+
 def select(choices, index) -> Value:
     """choices[index]; the last one for any index beyond."""
     result = choices[-1]

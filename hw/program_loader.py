@@ -19,6 +19,9 @@ LENGTH_BITS = 24
 CRC_FROM = 3
 """First word under the CRC."""
 
+SUM_CYCLES = 4
+"""From the header's last word to its code: products, their sum, each rule, the first one broken."""
+
 HEADER_WORDS = len(HEADER.words)
 PARAMETER_WORDS = len(PARAMETER.words)
 
@@ -26,7 +29,7 @@ PARAMETER_WORDS = len(PARAMETER.words)
 class _Phase(enum.Enum, shape=3):
     IDLE = 0
     HEADER = 1  # its words arrive
-    SUM = 2  # lengths of the sections are added up
+    SUM = 2  # lengths of the sections are added up, SUM_CYCLES long
     CHECK = 3
     BODY = 4  # the sections behind the header arrive
     CRC = 5
@@ -72,6 +75,8 @@ class ProgramLoader(wiring.Component):
         m.submodules.crc = crc = catalog.CRC32_ISO_HDLC(MEMORY_BITS).create()
         phase = Signal(_Phase)
         left = Signal(LENGTH_BITS)  # words still to come
+        summed = Signal(range(SUM_CYCLES))  # cycles of SUM that are over
+        idle = Signal(init=1)  # in the last cycle
         beat = stream.Signature(read_data_layout(), always_ready=True).create()
         header = self.header
 
@@ -82,7 +87,9 @@ class ProgramLoader(wiring.Component):
             self.data.ready.eq(1),
             reader.halt.eq(self.halt),
             crc.data.eq(beat.p.data),
+            crc.start.eq(idle),
         ]
+        m.d.sync += idle.eq(phase == _Phase.IDLE)
         m.d.sync += beat.valid.eq(self.data.valid)
         m.d.sync += beat.payload.eq(self.data.payload)
         m.d.sync += self.done.eq(0)
@@ -97,7 +104,6 @@ class ProgramLoader(wiring.Component):
                 m.d.comb += reader.start.eq(self.start)
                 m.d.comb += reader.address.eq(self.address)
                 m.d.comb += reader.beats.eq(HEADER_WORDS)
-                m.d.comb += crc.start.eq(1)
                 with m.If(self.start):
                     m.d.sync += left.eq(HEADER_WORDS)
                     m.d.sync += phase.eq(_Phase.HEADER)
@@ -105,10 +111,13 @@ class ProgramLoader(wiring.Component):
                 m.d.comb += crc.valid.eq(left <= HEADER_WORDS - CRC_FROM)
                 m.d.sync += header.eq(Cat(header.as_value()[MEMORY_BITS:], beat.p.data))
                 m.d.sync += left.eq(left - 1)
+                m.d.sync += summed.eq(0)
                 with m.If(left == 1):
                     m.d.sync += phase.eq(_Phase.SUM)
             with m.Case(_Phase.SUM):
-                m.d.sync += phase.eq(_Phase.CHECK)
+                m.d.sync += summed.eq(summed + 1)
+                with m.If(summed == SUM_CYCLES - 1):
+                    m.d.sync += phase.eq(_Phase.CHECK)
             with m.Case(_Phase.CHECK):
                 m.d.comb += reader.start.eq(verdict == Code.OK)
                 m.d.comb += reader.address.eq(self.address + HEADER_WORDS * WORD_BYTES)
@@ -133,36 +142,44 @@ class ProgramLoader(wiring.Component):
         return m
 
     def _verdict(self, m):
-        """Code of the header, the second cycle after its last word."""
+        """Code of the header, SUM_CYCLES + 1 cycles after its last word."""
         cfg, header = self.cfg, self.header
+        descriptors = times(header.layers, len(DESCRIPTOR.words))
         parameters_end = (
             HEADER_WORDS + header.program_words + times(header.parameters, PARAMETER_WORDS)
         )
+        descriptor_words = Signal(len(descriptors))
         weight_offset = Signal(len(parameters_end))
         weight_length = Signal(len(times(header.weight_words, cfg.weight_beats)))
+        length = Signal(max(len(weight_offset), len(weight_length)) + 1)
+        m.d.sync += descriptor_words.eq(descriptors)
         m.d.sync += weight_offset.eq(parameters_end)
         m.d.sync += weight_length.eq(times(header.weight_words, cfg.weight_beats))
+        m.d.sync += length.eq(weight_offset + weight_length)
         fits = (
             (header.layers != 0)
-            & (times(header.layers, len(DESCRIPTOR.words)) <= header.program_words)
+            & (descriptor_words <= header.program_words)
             & (header.program_words <= cfg.program_words)
             & (header.parameters <= cfg.channels)
             & (header.weight_offset == weight_offset)
-            & (header.length == weight_offset + weight_length)
+            & (header.length == length)
             & (header.length >> LENGTH_BITS == 0)
         )
         if cfg.weights == "resident":
             fits &= header.weight_words <= cfg.weight_words
 
         verdict = Signal(Code)
+        m.d.sync += verdict.eq(Code.OK)
         for rule, code in (
             (header.magic == MAGIC, Code.BAD_MAGIC),
             (header.version == VERSION, Code.BAD_VERSION),
             (header.config == cfg.hash, Code.BAD_CONFIG),
             (fits, Code.BAD_LENGTH),
         )[::-1]:
-            with m.If(~rule):
-                m.d.comb += verdict.eq(code)
+            kept = Signal(name=f"no_{code.name.lower()}")
+            m.d.sync += kept.eq(rule)
+            with m.If(~kept):
+                m.d.sync += verdict.eq(code)
         return verdict
 
     def _sections(self, m, beat, in_body):
@@ -170,6 +187,7 @@ class ProgramLoader(wiring.Component):
         header = self.header
         program_left = Signal.like(header.program_words)
         parameters_left = Signal.like(header.parameters)
+        in_program, in_parameters = Signal(), Signal()  # words of the section are left
         words = Signal(range(PARAMETER_WORDS))  # of the open parameter record
         held = Signal(MEMORY_BITS * (PARAMETER_WORDS - 1))
         m.d.comb += self.program_write.data.eq(beat.p.data)
@@ -178,15 +196,18 @@ class ProgramLoader(wiring.Component):
         with m.If(~in_body):
             m.d.sync += program_left.eq(header.program_words)
             m.d.sync += parameters_left.eq(header.parameters)
+            m.d.sync += in_program.eq(header.program_words != 0)
+            m.d.sync += in_parameters.eq(header.parameters != 0)
             m.d.sync += words.eq(0)
             m.d.sync += self.program_write.address.eq(0)
             m.d.sync += self.parameter_write.address.eq(0)
         with m.Elif(beat.valid):
-            with m.If(program_left.any()):
+            with m.If(in_program):
                 m.d.comb += self.program_write.enable.eq(1)
                 m.d.sync += self.program_write.address.eq(self.program_write.address + 1)
                 m.d.sync += program_left.eq(program_left - 1)
-            with m.Elif(parameters_left.any()):
+                m.d.sync += in_program.eq(program_left != 1)
+            with m.Elif(in_parameters):
                 m.d.sync += held.eq(beat.p.data)
                 m.d.sync += words.eq(words + 1)
                 with m.If(words == PARAMETER_WORDS - 1):
@@ -194,8 +215,9 @@ class ProgramLoader(wiring.Component):
                     m.d.comb += self.parameter_write.enable.eq(1)
                     m.d.sync += self.parameter_write.address.eq(self.parameter_write.address + 1)
                     m.d.sync += parameters_left.eq(parameters_left - 1)
+                    m.d.sync += in_parameters.eq(parameters_left != 1)
         if self.cfg.weights == "resident":
-            weights = in_body & ~program_left.any() & ~parameters_left.any()
+            weights = in_body & ~in_program & ~in_parameters
             self._resident_weights(m, beat, in_body, weights)
 
     def _resident_weights(self, m, beat, in_body, weights):

@@ -41,6 +41,7 @@ class StepWalk(wiring.Component):
             }
         )
         self.remaining = Signal(STEP_BITS)  # steps of this run behind the current one
+        self.ends = Signal()  # none
         self.before = Signal(if_gating(cfg, STEP_BITS))  # steps up to the jump, 0: none
         self.jump = Signal(data.StructLayout({"address": ADDRESS_BITS, "a": 2, "b": 2}))
 
@@ -51,8 +52,8 @@ class StepWalk(wiring.Component):
         later = Signal(record_layout(GROUP))
         running = Signal()
         m.d.comb += [
-            running.eq(step.valid & (self.remaining != 0)),
-            self.free.eq(~running & ~(step.valid & follow)),
+            running.eq(step.valid & ~self.ends),
+            self.free.eq(~step.valid | step.last),
         ]
         with m.If(running):
             self._advance(m)
@@ -86,6 +87,7 @@ class StepWalk(wiring.Component):
             self.step.conditional.eq(0),
             self.step.last.eq((entry.base_steps == 1) & ~self.dense),
             self.remaining.eq(entry.base_steps - 1),
+            self.ends.eq(entry.base_steps == 1),
             self.before.eq(0),
         ]
 
@@ -98,6 +100,7 @@ class StepWalk(wiring.Component):
             self.step.conditional.eq(1),
             self.step.last.eq(entry.conditional_steps == 1),
             self.remaining.eq(entry.conditional_steps - 1),
+            self.ends.eq(entry.conditional_steps == 1),
             self.before.eq(entry.before),
             self.jump.address.eq(entry.jump_address),
             self.jump.a.eq(entry.jump_a),
@@ -111,6 +114,7 @@ class StepWalk(wiring.Component):
             step.first.eq(0),
             step.weight_address.eq(step.weight_address + 1),
             self.remaining.eq(self.remaining - 1),
+            self.ends.eq(self.remaining == 1),
             self.before.eq(Mux(self.before == 0, 0, self.before - 1)),
         ]
         with m.If(self.before == 1):

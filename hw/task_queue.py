@@ -9,6 +9,7 @@ from penstock.config import Config
 from penstock.hw.layouts import (
     CHANNEL_BITS,
     WEIGHT_ADDRESS_BITS,
+    queued_tasks_layout,
     task_group_layout,
     task_layout,
 )
@@ -31,8 +32,8 @@ class TaskQueue(wiring.Component):
 
     Takes a verdict per cycle; a full group is pushed as soon as there is one, a partial group when
     its channel closes. At most one push per cycle, `queue_groups` groups long. ``i`` takes no
-    backpressure: each verdict needs a credit (see Dispatcher), given back by ``judged``;
-    ``pushed`` takes up a place, ``o`` frees it.
+    backpressure: each verdict needs a credit (see Dispatcher), given back by ``judged``, 2 cycles
+    after it came; ``pushed`` takes up a place, ``o`` frees it.
     """
 
     def __init__(self, cfg: Config):
@@ -40,7 +41,7 @@ class TaskQueue(wiring.Component):
         super().__init__(
             {
                 "i": In(stream.Signature(verdict_layout(cfg), always_ready=True)),
-                "o": Out(stream.Signature(task_group_layout(cfg))),
+                "o": Out(stream.Signature(queued_tasks_layout(cfg))),
                 "judged": Out(1),
                 "pushed": Out(1),
             }
@@ -57,16 +58,16 @@ class TaskQueue(wiring.Component):
         # Compact the kept tasks to the front.
         arrived = Signal()
         arriving = [Signal(task_layout(cfg), name=f"arriving_{k}") for k in range(rows)]
-        arriving_count = Signal(range(rows + 1))
+        arriving_count = Signal(range(rows + 1))  # 0 where nothing arrives
         arriving_common = Signal(common)
         arriving_closing = Signal()
         work = self.i.payload.work
-        keep = [self.i.payload.keep[row] for row in range(rows)]
+        keep = [self.i.payload.keep[row] & self.i.valid for row in range(rows)]
         rank = [sum(keep[:row]) if row else 0 for row in range(rows)]
         m.d.sync += [
             arrived.eq(self.i.valid),
             arriving_count.eq(sum(keep)),
-            arriving_closing.eq(self.i.payload.closing),
+            arriving_closing.eq(self.i.valid & self.i.payload.closing),
             arriving_common.eq(Cat(work.channel, work.group, work.weight_address)),
         ]
         for slot in range(rows):
@@ -74,50 +75,42 @@ class TaskQueue(wiring.Component):
                 with m.If(keep[row] & (rank[row] == slot)):
                     m.d.sync += arriving[slot].eq(work.tasks[row])
 
-        # Merge them with the tasks already collected.
+        # Put them behind the tasks already collected, and the rest into the next group.
         staged = [Signal(task_layout(cfg), name=f"staged_{k}") for k in range(rows)]
-        count = Signal(range(rows + 1))
         staged_common = Signal(common)
-        closed = Signal()
-        flush = Signal()
-        overflow = Signal()
-        total = Signal(range(2 * rows + 1))
+        flush = Signal()  # the staged tasks are a whole group, which leaves
+        staged_count = Signal(range(rows + 1))
+        held = Signal(range(rows))  # staged tasks of a group that is still open
+        total, count = Signal(range(2 * rows)), Signal(range(rows + 1))
+        overflow, complete, pushed = Signal(), Signal(), Signal()
         merged = Signal(data.ArrayLayout(task_layout(cfg), rows))
         m.d.comb += [
-            flush.eq((count == rows) | (closed & (count != 0))),
-            total.eq(count + arriving_count),
-            overflow.eq(arrived & ~flush & (total > rows)),
-            self.judged.eq(arrived),
-            self.pushed.eq(flush | overflow),
+            total.eq(held + arriving_count),
+            overflow.eq(total > rows),
+            count.eq(Mux(overflow, total - rows, total)),
+            complete.eq((count == rows) | (arriving_closing & (count != 0))),
+            pushed.eq(flush | overflow),
+        ]
+        m.d.sync += [
+            staged_count.eq(count),
+            flush.eq(complete),
+            held.eq(Mux(complete, 0, count)),
         ]
         for slot in range(rows):
-            fill = (
-                select([arriving[slot - held] for held in range(slot + 1)] + [arriving[0]], count)
-                if slot
-                else arriving[0]
-            )
-            m.d.comb += merged[slot].eq(Mux(count > slot, staged[slot], fill))
+            arrives = select([arriving[(slot - before) % rows] for before in range(rows)], held)
+            m.d.comb += merged[slot].eq(Mux(flush | (slot < held), staged[slot], arrives))
+            with m.If(overflow | (slot >= held)):
+                m.d.sync += staged[slot].eq(arrives)
         with m.If(arrived):
-            m.d.sync += [staged_common.eq(arriving_common), closed.eq(arriving_closing)]
-            with m.If(flush):
-                m.d.sync += count.eq(arriving_count)
-                m.d.sync += [staged[slot].eq(arriving[slot]) for slot in range(rows)]
-            with m.Elif(overflow):
-                m.d.sync += count.eq(total - rows)
-                for slot in range(rows):
-                    # held = count: the first rows - held arriving tasks went into the pushed group
-                    rest = [arriving[min(slot + rows - held, rows - 1)] for held in range(rows + 1)]
-                    m.d.sync += staged[slot].eq(select(rest, count))
-            with m.Else():
-                m.d.sync += count.eq(total)
-                m.d.sync += [staged[slot].eq(merged[slot]) for slot in range(rows)]
-        with m.Elif(flush):
-            m.d.sync += [count.eq(0), closed.eq(0)]
+            m.d.sync += staged_common.eq(arriving_common)
 
-        pushing = Signal()
-        group = Signal(task_group_layout(cfg))
-        pushed_count = Mux(flush, count, rows)
-        m.d.sync += pushing.eq(self.pushed)
+        queued = Signal(queued_tasks_layout(cfg))
+        group, last_group = queued.work, Signal.like(staged_common.group)
+        pushed_count = Mux(flush, staged_count, rows)
+        m.d.sync += [self.judged.eq(arrived), self.pushed.eq(pushed)]
+        m.d.sync += queued.new_group.eq(staged_common.group != last_group)
+        with m.If(pushed):
+            m.d.sync += last_group.eq(staged_common.group)
         m.d.sync += Cat(group.channel, group.group, group.weight_address).eq(staged_common)
         for slot in range(rows):
             task = group.tasks[slot]
@@ -126,12 +119,12 @@ class TaskQueue(wiring.Component):
                 task.pixel.valid.eq(slot < pushed_count),
             ]
         m.submodules.fifo = fifo = SyncFIFOBuffered(
-            width=group.shape().size,
+            width=queued.shape().size,
             depth=cfg.queue_groups + 1,  # one in the output register
         )
         m.d.comb += [
-            fifo.w_en.eq(pushing),
-            fifo.w_data.eq(group),
+            fifo.w_en.eq(self.pushed),
+            fifo.w_data.eq(queued),
             self.o.valid.eq(fifo.r_rdy),
             self.o.payload.eq(fifo.r_data),
             fifo.r_en.eq(self.o.ready),

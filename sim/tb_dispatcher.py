@@ -11,9 +11,9 @@ from cocotb.triggers import RisingEdge
 
 from penstock.hw.layouts import (
     group_tag_layout,
+    queued_tasks_layout,
     record_layout,
     step_layout,
-    task_group_layout,
 )
 from penstock.program import DESCRIPTOR, GROUP
 from penstock.sim.dispatch import Behind, Layer, Pace, Pulses, random_layer
@@ -78,12 +78,13 @@ class Bench:
         self.layouts = {
             "step": step_layout(),
             "tag": group_tag_layout(self.cfg),
-            "task": task_group_layout(self.cfg),
+            "task": queued_tasks_layout(self.cfg),
             "entry": record_layout(GROUP),
         }
         self.stall_bits = {"queue": 1, "write": 2, "pool": 4}
         self.time = 0
         self.head = None  # the task group offered
+        self.head_bits = self.head_group = 0  # as the queue offers it; its input group
         for name in ("start", "tasks__valid", "judged", "pushed", "written", "pooled"):
             self._port(name).value = 0
 
@@ -136,10 +137,13 @@ class Bench:
             self._port(name).value = getattr(self.pulses, name)
         offered = self.behind.offered
         self._port("tasks__valid").value = offered is not None
-        bits = pack(self.layouts["task"], offered) if offered else 0
-        self._port("tasks__payload").value = bits
         if offered is not self.head:
-            self.head, self.loading_task = offered, self.time
+            self.head, self.loading_task, self.head_bits = offered, self.time, 0
+            if offered:
+                new = offered["group"] != self.head_group
+                self.head_group = offered["group"]
+                self.head_bits = pack(self.layouts["task"], {"work": offered, "new_group": new})
+        self._port("tasks__payload").value = self.head_bits
         address = self.addresses.popleft()
         inside = address < len(self.entries)
         entry = self.entries[address] if inside else random.getrandbits(8)

@@ -106,7 +106,7 @@ class Commands(_Host):
             m.d.comb += Assert(~drained | (halted < HALT_CYCLES))  # no longer than that
         with m.If(was[State.DRAINING] & (now.state == State.IDLE)):
             m.d.comb += Assert(halted >= HALT_CYCLES)
-        self._settings(m, started, starts, loads)
+        self._settings(m, values, started, was[State.IDLE], starts, loads)
 
     def _transitions(self, m, now, before, was, starts, loads):
         """START and LOAD leave IDLE alone; a halt ends in IDLE alone."""
@@ -122,14 +122,26 @@ class Commands(_Host):
             Cover(was[State.RUNNING] & (now.state == State.IDLE)),
         ]
 
-    def _settings(self, m, started, starts, loads):
-        """They change with the command that takes them, and at no other time."""
-        for names, taken in ((SETTINGS, starts), (("program",), loads)):
-            values = Cat(getattr(self.block, name) for name in names)
-            held = Signal(len(values), name=f"held_{names[0]}")
-            m.d.sync += held.eq(values)
-            with m.If(started & ~taken):
-                m.d.comb += Assert(values == held)
+    def _settings(self, m, values, started, was_idle, starts, loads):
+        """Commands take the registers' values along, which then hold: ``program`` to the next LOAD,
+        the others as long as the core is not idle.
+        """
+        for names, free, taken in ((SETTINGS, was_idle, starts), (("program",), loads, loads)):
+            settings = [getattr(self.block, name) for name in names]
+            now = Cat(settings)
+            held = Signal(len(now), name=f"held_{names[0]}")
+            written = Signal(len(now), name=f"written_{names[0]}")
+            m.d.sync += held.eq(now)
+            m.d.sync += written.eq(
+                Cat(
+                    values[name.upper()][: len(setting)]
+                    for name, setting in zip(names, settings, strict=True)
+                )
+            )
+            with m.If(started & ~free):
+                m.d.comb += Assert(now == held)
+            with m.If(started & taken):
+                m.d.comb += Assert(now == written)
 
 
 class Ends(_Host):

@@ -2,11 +2,12 @@
 
 import functools
 
-from amaranth.hdl import Assert, Assume, Cover, Module, Mux, Signal
+from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
 from penstock.config import Config, preset
+from penstock.hw.credits import Credits
 from penstock.hw.dispatcher import Dispatcher
 from penstock.hw.group_entries import TABLE_LATENCY
 from penstock.hw.layouts import record_layout, task_group_layout
@@ -27,6 +28,7 @@ def _ports(cfg: Config) -> dict[str, wiring.Member]:
         "group_entry": In(record_layout(GROUP)),
         "offered": In(1),  # a task group
         "tasks": In(task_group_layout(cfg)),
+        "new_group": In(1),
         "judged": In(1),
         "pushed": In(1),
         "written": In(1),
@@ -41,7 +43,8 @@ def _connect(m: Module, ports, dispatcher: Dispatcher):
     m.d.comb += [
         dispatcher.pooled.eq(ports.pooled),
         dispatcher.tasks.valid.eq(ports.offered),
-        dispatcher.tasks.payload.eq(ports.tasks),
+        dispatcher.tasks.payload.work.eq(ports.tasks),
+        dispatcher.tasks.payload.new_group.eq(ports.new_group),
     ]
 
 
@@ -72,11 +75,31 @@ class CreditsArePlaces(wiring.Component):
             self.taken.eq(self.offered & dispatcher.tasks.ready),
         ]
         inside = Inside(dispatcher)
-        self.open = inside["open_channels"]
+        self.write, self.queue, pool = (
+            self._free(m, inside[name]) for name in ("write", "queue", "pool")
+        )
+        self.open = self.cfg.pool_channels - pool
         self._behind(m)
         self._places(m, dispatcher, inside)
         self._tasks(m, dispatcher)
         return m
+
+    def _free(self, m: Module, credits: Credits) -> Value:
+        """How many places are free, and what ties the registers together, for the induction."""
+        inside = Inside(credits)
+        count, places = inside["count"], credits.places
+        free = Signal(range(4 * places))
+        m.d.comb += [
+            free.eq(count + credits.give - credits.take),
+            Assert(count <= places),
+            Assert(inside["full"] == (count == places)),
+            Assert(inside["one_held"] == (count == places - 1)),
+            Assert(credits.enough == (free > credits.kept)),
+            Assert(credits.all_free == (free == places)),
+        ]
+        for more, flag in enumerate(inside["least"]):
+            m.d.comb += Assert(flag == (count >= credits.kept + more))
+        return free
 
     def _behind(self, m: Module):
         """The array and the queues: any latency, nothing that was not started."""
@@ -98,7 +121,6 @@ class CreditsArePlaces(wiring.Component):
 
     def _places(self, m: Module, dispatcher: Dispatcher, inside: Inside):
         cfg, stall = self.cfg, inside["waiting"]
-        write, queue = inside["write_credit"], inside["queue_credit"]
         writing = Signal(range(4 * cfg.write_groups))
         places = Signal(range(4 * cfg.queue_groups))
         nothing = Signal()
@@ -116,10 +138,14 @@ class CreditsArePlaces(wiring.Component):
                 & (stall | (cfg.write_groups > FEW_GROUPS))
             ),
             Cover((places == cfg.queue_groups - 1) & self.staged & stall),
-            Cover((self.open == cfg.pool_channels) & stall & (write != 0)),
+            Cover((self.open == cfg.pool_channels) & stall & (self.write != 0)),
             # The credits themselves, for the induction.
-            Assert(write + writing == cfg.write_groups),
-            Assert(queue + places == cfg.queue_groups),
+            Assert(self.write + writing == cfg.write_groups),
+            Assert(self.queue + places == cfg.queue_groups),
+            Assert(inside["write"].take == self.started),
+            Assert(inside["queue"].take == self.to_judge),
+            Assert(inside["queue"].give == (self.started & dispatcher.tag.conditional)),
+            Assert(~inside["pool"].take | self.started),
         ]
 
     def _tasks(self, m: Module, dispatcher: Dispatcher):
@@ -149,16 +175,16 @@ class TasksFirst(wiring.Component):
         m.submodules.dispatcher = dispatcher = Dispatcher(self.cfg)
         _connect(m, self, dispatcher)
         inside = Inside(dispatcher)
-        free = inside["steps"].free & (inside["write_credit"] != 0)
+        free = inside["steps"].free & inside["write"].enough
         waiting, refused = Signal(range(LONGEST_WAIT + 2)), Signal()
-        tasks = Signal.like(self.tasks)
-        m.d.sync += [refused.eq(self.offered & ~dispatcher.tasks.ready), tasks.eq(self.tasks)]
+        tasks, head = Cat(self.tasks, self.new_group), Signal(len(self.tasks.as_value()) + 1)
+        m.d.sync += [refused.eq(self.offered & ~dispatcher.tasks.ready), head.eq(tasks)]
         with m.If(self.offered & dispatcher.tasks.ready):
             m.d.sync += waiting.eq(0)
         with m.Elif(self.offered & free):
             m.d.sync += waiting.eq(waiting + 1)
         m.d.comb += [
-            Assume(~refused | (self.offered & (self.tasks == tasks))),  # TaskQueue
+            Assume(~refused | (self.offered & (tasks == head))),  # TaskQueue
             Assume(~(self.start & (self.offered | refused))),  # Engine: all groups are back
             Assert(waiting < LONGEST_WAIT),
             Assert((waiting == 0) | refused),

@@ -13,7 +13,7 @@ from penstock.config import BURST_BEATS, MEMORY_BITS, Config, preset
 from penstock.hw import program_loader as program_loader_module
 from penstock.hw.layouts import read_data_layout
 from penstock.hw.memory import times
-from penstock.hw.program_loader import CRC_FROM, LENGTH_BITS, ProgramLoader
+from penstock.hw.program_loader import CRC_FROM, LENGTH_BITS, SUM_CYCLES, ProgramLoader
 from penstock.program import DESCRIPTOR, HEADER, MAGIC, PARAMETER, VERSION
 from penstock.registers import Code
 from penstock.sim.formal.inside import Inside
@@ -24,7 +24,7 @@ HEADER_WORDS = len(HEADER.words)
 PARAMETER_WORDS = len(PARAMETER.words)
 COUNT = LENGTH_BITS + 1  # bits of the checks' counters
 
-LONGEST_WAIT = 3
+LONGEST_WAIT = SUM_CYCLES + 2
 """Cycles in which a load may neither await the memory nor take a word."""
 
 
@@ -123,7 +123,7 @@ class Loads(wiring.Component):
         )
 
     def _stages(self, m: Module, crc):
-        """Header, two cycles for its check, body, one cycle for the CRC; or a word that fails."""
+        """Header, some cycles for its check, body, one for the CRC; or a word that fails."""
         block, header = self.block, self.block.header
         # A word is worked on in the cycle behind its beat.
         self.came = self._count(m, "came", COUNT, moves(block.data))
@@ -133,8 +133,12 @@ class Loads(wiring.Component):
         m.d.comb += takes.eq(self.loading & arrived)
         self.seen = seen = self._count(m, "seen", COUNT, takes)
         good = takes & ~word.error
-        self.summing = self._behind(m, "summing", good & (seen == HEADER_WORDS - 1))
-        self.checking = self._behind(m, "checking", self.summing)
+        step, steps = good & (seen == HEADER_WORDS - 1), []
+        for number in range(SUM_CYCLES):
+            step = self._behind(m, f"summing_{number}", step)
+            steps.append(step)
+        self.summing_steps, self.summing = steps, Cat(steps).any()
+        self.checking = self._behind(m, "checking", step)
         self.checked, self.legal, verdict = Signal(), Signal(), Signal(Code)
         rules = self._verdict()
         m.d.comb += self.legal.eq(Cat(rule for rule, _ in rules).all())
@@ -169,7 +173,9 @@ class Loads(wiring.Component):
         # The sum is over all words from CRC_FROM on.
         m.d.comb += self.lemma(crc.valid == (takes & (seen >= CRC_FROM)))
         m.d.comb += self.lemma(~crc.valid | (crc.data == word.data) & ~crc.start)
-        m.d.comb += self.lemma(crc.start == ~self.loading)
+        was_loading = Signal()
+        m.d.sync += was_loading.eq(self.loading)
+        m.d.comb += self.lemma(crc.start == ~was_loading)
 
         # The chosen word of the header.
         chosen, content = AnyConst(range(HEADER_WORDS)), Signal(MEMORY_BITS)
@@ -222,9 +228,14 @@ class Loads(wiring.Component):
         stages = (~self.loading, in_header, self.summing, self.checking, in_body, self.closing)
         for number, stage in enumerate(stages):
             m.d.comb += self.lemma((phase == number) == stage)
-        for number, longest in ((1, 0), (2, 0), (3, 1), (4, 2), (5, 0)):
+        for number, step in enumerate(self.summing_steps):
+            m.d.comb += self.lemma(~step | (inside["summed"] == number))
+            with m.If(step & ~request.valid):
+                m.d.comb += self.lemma(late <= number)
+        for number, longest in ((1, 0), (3, SUM_CYCLES), (4, SUM_CYCLES + 1), (5, 0)):
             with m.If((phase == number) & ~request.valid):
                 m.d.comb += self.lemma(late <= longest)
+        self._lengths(m, inside)
         beat = inside["beat"]
         m.d.comb += [
             self.lemma(phase < len(stages)),
@@ -251,6 +262,22 @@ class Loads(wiring.Component):
             m.d.comb += self.lemma((self.address >> 3) == (self.place - self.asked)[:29])
             with m.If(~self.checked):
                 m.d.comb += self.lemma(self.seen <= HEADER_WORDS)
+
+    def _lengths(self, m: Module, inside: Inside):
+        """What the check adds up, stage by stage."""
+        header = self.block.header
+        offset = HEADER_WORDS + header.program_words + PARAMETER_WORDS * header.parameters
+        weights = times(header.weight_words, self.cfg.weight_beats)
+        with m.If(self.checking | Cat(self.summing_steps[1:]).any()):
+            m.d.comb += [
+                self.lemma(
+                    inside["descriptor_words"] == times(header.layers, len(DESCRIPTOR.words))
+                ),
+                self.lemma(inside["weight_offset"] == offset),
+                self.lemma(inside["weight_length"] == weights),
+            ]
+        with m.If(self.checking | Cat(self.summing_steps[2:]).any()):
+            m.d.comb += self.lemma(inside["length"] == offset + weights)
 
     def _sections(self, m: Module, inside: Inside):
         """See Sections, which covers a whole load, too."""
@@ -345,6 +372,8 @@ class Sections(Loads):
                 m.d.comb += Assert(~self.part.any() | (self.weights < header.weight_words))
         with m.If(self.loading & self.checked):
             m.d.comb += [
+                Assert(inside["in_program"] == (self.program != header.program_words)),
+                Assert(inside["in_parameters"] == (self.records != header.parameters)),
                 Assert(inside["program_left"] == header.program_words - self.program),
                 Assert(inside["parameters_left"] == header.parameters - self.records),
                 Assert(block.program_write.address == self.program[:16]),

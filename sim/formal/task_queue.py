@@ -8,7 +8,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In
 
 from penstock.config import Config, preset
-from penstock.hw.layouts import task_group_layout
+from penstock.hw.layouts import queued_tasks_layout
 from penstock.hw.pipeline import select
 from penstock.hw.task_queue import TaskQueue, verdict_layout
 from penstock.sim.formal.inside import Inside, InsideFifo
@@ -153,34 +153,38 @@ class TasksInOrder(wiring.Component):
     def _outputs(self, m: Module, queue: TaskQueue):
         """What leaves is what the specification says, and in time."""
         qg = self.cfg.queue_groups
-        offered, refused, verdict = queue.o.valid, Signal(), Signal()
+        offered, refused = queue.o.valid, Signal()
+        verdict, verdict_before = Signal(), Signal()
         unpushed, held = Signal.like(self.inside), Signal.like(self.inside)
-        waiting, unpunctual = Signal(range(LONGEST_WAY + 1)), Signal()
+        waiting, unpushed_for = Signal(range(LONGEST_WAY + 1)), Signal(range(3))
         m.d.sync += [
             refused.eq(offered & ~self.ready),
             verdict.eq(self.valid),
+            verdict_before.eq(verdict),
             held.eq(held + queue.pushed - self.left),
             waiting.eq(Mux((self.inside == 0) | offered, 0, waiting + 1)),
-            unpunctual.eq((unpushed != 0) & ~queue.pushed),
+            unpushed_for.eq(Mux((unpushed == 0) | queue.pushed, 0, unpushed_for + 1)),
         ]
         m.d.comb += [
             unpushed.eq(self.inside - held),
             Assert(~offered | (self.inside != 0)),
             Assert(
-                ~(offered & self.watching & (self.ahead == 0)) | self.is_marked(queue.o.payload)
+                ~(offered & self.watching & (self.ahead == 0))
+                | self.is_marked(queue.o.payload.work)
             ),
             Assert(offered | ~refused),
-            Assert(queue.judged == verdict),
+            Assert(queue.judged == verdict_before),
             Assert(~queue.pushed | (unpushed != 0)),
             Assert((held <= self.inside) & (held + self.travelling <= qg)),
             Assert(waiting < LONGEST_WAY),
-            Assert(~unpunctual | queue.pushed),
+            Assert((unpushed_for < 2) | queue.pushed),
             Cover((held == qg) & self.left),  # every place taken
             Cover(self.formed == 2),  # a full group and the rest of a channel in one verdict
             Cover(self.left & self.watching & (self.ahead == 0) & (self.size < self.cfg.rows)),
             Cover(self.valid & verdict & self.ended & (self.formed != 0)),  # channel after channel
         ]
         self.held, self.unpushed, self.waiting = held, unpushed, waiting
+        self.unpushed_for = unpushed_for
 
 
 class QueueInside:
@@ -190,36 +194,41 @@ class QueueInside:
         self.spec, self.rows = spec, spec.cfg.rows
         inside = Inside(queue)
         self.queued, self.fifo = inside.block("fifo"), inside["fifo"]
-        self.pushing, self.group = inside["pushing"], inside["group"]
-        self.arrived, self.closing = inside["arrived"], inside["arriving_closing"]
-        self.count, self.arriving_count = inside["count"], inside["arriving_count"]
-        self.closed, self.flush, self.pushed = inside["closed"], inside["flush"], queue.pushed
+        self.pushed, self.group = queue.pushed, inside["group"]
+        self.judged, self.arrived = queue.judged, inside["arrived"]
+        self.closing, self.arriving_count = inside["arriving_closing"], inside["arriving_count"]
+        self.flush, self.held, self.count = inside["flush"], inside["held"], inside["staged_count"]
         self.common = [spec.shared(inside[f"{kind}_common"]) for kind in ("arriving", "staged")]
         self.tasks = [spec.content(task) for task in (*inside["staged"], *inside["arriving"])]
 
     def tie(self, m: Module):
         spec, rows = self.spec, self.rows
-        base, came = Signal(range(rows + 1)), Signal(range(rows + 1))
         total, rest, full = Signal(range(2 * rows + 1)), Signal(range(rows + 1)), Signal()
-        unpushed = Signal(range(4))
-        closing = self.arrived & self.closing
+        unpushed, staged_before = Signal(range(5)), Signal()
+        base, closing = self.held, self.closing
+        m.d.sync += staged_before.eq(self.count != 0)
         m.d.comb += [
-            base.eq(Mux(self.flush, 0, self.count)),
-            came.eq(Mux(self.arrived, self.arriving_count, 0)),
-            total.eq(base + came),
+            total.eq(base + self.arriving_count),
             full.eq(total >= rows),
             rest.eq(Mux(full, total - rows, total)),
-            unpushed.eq(self.flush + full + (closing & (rest != 0))),
+            unpushed.eq(self.pushed + self.flush + full + (closing & (rest != 0))),
             Assert((self.count <= rows) & (self.arriving_count <= rows)),
+            Assert((base < rows) & (base == Mux(self.flush, 0, self.count))),
+            Assert(~self.flush | (self.count != 0)),
+            Assert(self.arrived | (~closing & (self.arriving_count == 0))),
             Assert(spec.position == Mux(closing, 0, rest)),
             Assert(spec.unpushed == unpushed),
-            Assert(spec.held == self.fifo.level + self.pushing),
+            Assert((spec.unpushed_for == 0) | self.pushed | self.flush),
+            Assert((spec.unpushed_for < 2) | self.pushed),
+            Assert(spec.held == self.fifo.level),
             Assert(self.fifo.w_rdy | ~self.fifo.w_en),
             Assert(
-                spec.credit + spec.travelling + self.arrived + spec.held == spec.cfg.queue_groups
+                spec.credit + spec.travelling + self.arrived + self.judged + spec.held
+                == spec.cfg.queue_groups
             ),
-            Assert(spec.credit >= (self.count != 0)),
-            Assert(~self.pushed | (self.count != 0)),  # the dispatcher's proof relies on it
+            # The dispatcher's proof relies on these two: what is staged has a place.
+            Assert(spec.credit >= staged_before),
+            Assert(~self.pushed | staged_before),
         ]
         self._in_time(m)
         arriving, staged = self.common
@@ -227,15 +236,15 @@ class QueueInside:
         with m.If(self.arrived):
             m.d.comb += Assert((arriving == spec.common) & (self.closing == spec.ended))
         with m.Elif(self.count != 0):
-            m.d.comb += Assert((staged == spec.common) & (self.closed == spec.ended))
-        with m.If(self.arrived & ~self.flush & (self.count != 0)):
+            m.d.comb += Assert((staged == spec.common) & ((base == 0) | ~spec.ended))
+        with m.If(self.arrived & (base != 0)):
             m.d.comb += Assert(arriving == staged)
         with m.If(spec.watching):
             self._marked(m, queued, base, total, rest, full, closing)
 
     def _in_time(self, m: Module):
         """How long the first complete group can have been on its way, by where it is."""
-        waiting, stages = self.spec.waiting, (self.fifo.level != 0, self.pushing, self.flush)
+        waiting, stages = self.spec.waiting, (self.fifo.level != 0, self.pushed, self.flush)
         with m.If(self.spec.inside != 0):
             with m.If(self.fifo.r_rdy):
                 m.d.comb += Assert(waiting < LONGEST_WAY)
@@ -250,11 +259,11 @@ class QueueInside:
         spec, rows, level = self.spec, self.rows, self.fifo.level
         arriving, staged = self.common
         behind = Signal(2)
-        m.d.comb += behind.eq(spec.ahead - level - self.pushing)
+        m.d.comb += behind.eq(spec.ahead - level - self.pushed)
         with m.If(spec.ahead < level):
-            group = data.View(task_group_layout(spec.cfg), queued)
-            m.d.comb += Assert(spec.is_marked(group))
-        with m.Elif((spec.ahead == level) & self.pushing):
+            group = data.View(queued_tasks_layout(spec.cfg), queued)
+            m.d.comb += Assert(spec.is_marked(group.work))
+        with m.Elif((spec.ahead == level) & self.pushed):
             m.d.comb += Assert(spec.is_marked(self.group))
         with m.Elif((behind == 0) & self.flush):
             m.d.comb += [
@@ -269,7 +278,7 @@ class QueueInside:
                 second.eq(behind - self.flush != 0),
                 place.eq(Mux(second, spec.slot + rows, spec.slot)),
                 index.eq(Mux(place < base, place, rows + place - base)),
-                Assert(spec.ahead <= level + self.pushing + self.flush + 1),
+                Assert(spec.ahead <= level + self.pushed + self.flush + 1),
                 Assert(place < total),
                 Assert(select(self.tasks, index) == spec.task),
                 Assert(spec.work == Mux(self.arrived, arriving, staged)),

@@ -1,0 +1,48 @@
+"""Credits: how many places of a queue nobody holds."""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+
+class Credits(wiring.Component):
+    """Counts the free places of a queue: ``enough = free > kept``, ``all_free = free == places``.
+
+    ``take`` and ``give`` tell of the cycle before and count at once, ``take_next`` and
+    ``give_next`` from the next cycle on; any of them in any cycle, one place each. Both outputs
+    follow from a few registers: the count itself is in no path to them. A place may be taken when
+    there is ``enough``.
+    """
+
+    def __init__(self, places: int, kept: int = 0):
+        self.places, self.kept = places, kept
+        super().__init__(
+            {
+                "take": In(1),
+                "give": In(1),
+                "take_next": In(1),
+                "give_next": In(1),
+                "enough": Out(1),
+                "all_free": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        places, kept = self.places, self.kept
+        count = Signal(range(places + 1), init=places)  # free, without `take` and `give`
+        after = Signal.like(count)
+        least = [Signal(init=1, name=f"least_{kept + more}") for more in range(3)]
+        full, one_held = Signal(init=1), Signal()
+        m.d.comb += [
+            after.eq(count - self.take + self.give - self.take_next + self.give_next),
+            self.enough.eq(
+                least[2]
+                | (least[1] & (self.give | ~self.take))
+                | (least[0] & self.give & ~self.take)
+            ),
+            self.all_free.eq((full | (one_held & self.give)) & ~self.take),
+        ]
+        m.d.sync += [count.eq(after), full.eq(after == places), one_held.eq(after == places - 1)]
+        m.d.sync += [flag.eq(after >= kept + more) for more, flag in enumerate(least)]
+        return m
