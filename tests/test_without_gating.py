@@ -181,6 +181,19 @@ def test_waves_show_no_tasks():
 
 
 @pytest.fixture
+def asked(monkeypatch) -> list[bool]:
+    """Instead of a simulation: whether gating was asked for in each run."""
+    asked = []
+
+    def run_program(program, images, ways, **options):
+        asked.extend(ways)
+        raise SimulationError("enough")
+
+    monkeypatch.setattr(simulation, "run_program", run_program)
+    return asked
+
+
+@pytest.fixture
 def program(tmp_path, monkeypatch):
     """``program.bin`` and its configuration ``ungated.json``, in the current folder."""
     monkeypatch.chdir(tmp_path)
@@ -201,7 +214,7 @@ def program(tmp_path, monkeypatch):
         (["results", "r.json", "--data", ".", "--config", "ungated.json"], "results"),
     ],
 )
-def test_gating_is_refused(command, purpose, program, tmp_path, capsys):
+def test_gating_is_refused(command, purpose, program, asked, tmp_path, capsys):
     files = set(tmp_path.iterdir())
     capsys.readouterr()
     assert cli.main(command) == cli.BAD_INPUT
@@ -211,14 +224,7 @@ def test_gating_is_refused(command, purpose, program, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("command", [["simulate"], ["compare"], ["compare", "--gating", "off"]])
-def test_it_runs_with_gating_off(command, program, monkeypatch):
-    asked = []
-
-    def run_program(program, images, ways, **options):
-        asked.extend(ways)
-        raise SimulationError("enough")
-
-    monkeypatch.setattr(simulation, "run_program", run_program)
+def test_it_runs_with_gating_off(command, program, asked):
     assert cli.main([*command, program]) == cli.DIFFER
     assert asked == [False]
 
