@@ -12,13 +12,16 @@ from penstock.hw.ram import Ram
 READ_LATENCY = RAM_LATENCY + 1
 """Cycles from ``pull`` to the tag."""
 
+GROUPS = 32
+"""Places for tags; a pull comes fewer than GROUPS - 1 cycles behind its push."""
+
 
 class InFlight(wiring.Component):
     """Keeps each group's tag while its windows pass the array: first in, first out.
 
     ``push`` with the group's first step; ``pull`` 3 cycles before the first sum, after which
-    ``head`` is the tag until the next group's first sum. One group per cycle; at most
-    `write_groups` groups, see Dispatcher.
+    ``head`` is the tag until the next group's first sum. One group per cycle, GROUPS places: the
+    way through the array is shorter for any configuration.
     """
 
     def __init__(self, cfg: Config):
@@ -36,9 +39,9 @@ class InFlight(wiring.Component):
         m = Module()
         width = group_tag_layout(self.cfg).size
         m.submodules.ram = ram = Ram(
-            width=width, depth=self.cfg.write_groups, style="distributed", target=self.cfg.target
+            width=width, depth=GROUPS, style="distributed", target=self.cfg.target
         )
-        write_index = Signal(range(self.cfg.write_groups))
+        write_index = Signal(range(GROUPS))
         read_index = Signal.like(write_index)
         head_index = Signal.like(write_index)
         m.d.sync += [

@@ -6,14 +6,16 @@ from collections import deque
 import cocotb
 from cocotb.triggers import RisingEdge
 
-from penstock.hw.in_flight import READ_LATENCY
+from penstock.hw.in_flight import GROUPS, READ_LATENCY
 from penstock.hw.layouts import group_tag_layout
 from penstock.sim.runner import bench_config
 from penstock.sim.streams import start_clock
 
-GROUPS = 600
+TAGS = 600
 SHORTEST_WAY = 4
 """Cycles from a push to its pull; the array's are more."""
+LONGEST_WAY = GROUPS - READ_LATENCY - 1
+"""The array's are fewer."""
 
 
 async def check(dut, spacing: float, way: int):
@@ -24,10 +26,10 @@ async def check(dut, spacing: float, way: int):
     dut.in_flight__pull.value = 0
     await start_clock(dut)
     edge = RisingEdge(dut.clk)
-    tags = [random.getrandbits(layout.size) for _ in range(GROUPS)]
+    tags = [random.getrandbits(layout.size) for _ in range(TAGS)]
     waiting, pulls, heads = deque(tags), deque(), deque()
     head, cycle, seen = None, 0, 0
-    while seen < GROUPS or heads:
+    while seen < TAGS or heads:
         push = bool(waiting) and random.random() >= spacing
         dut.in_flight__push.value = push
         tag = waiting.popleft() if push else random.getrandbits(layout.size)
@@ -38,7 +40,7 @@ async def check(dut, spacing: float, way: int):
         dut.in_flight__pull.value = pull
         if pull:
             heads.append((cycle + READ_LATENCY, pulls.popleft()[1]))
-        assert len(pulls) <= cfg.write_groups
+        assert len(pulls) <= GROUPS
         await edge
         if heads and heads[0][0] == cycle:
             head = heads.popleft()[1]
@@ -52,12 +54,11 @@ async def check(dut, spacing: float, way: int):
 @cocotb.parametrize(spacing=[0.0, 0.3, 0.9])
 async def tags_in_order(dut, spacing):
     """Every head is the tag of its group until the next one, whatever the pauses."""
-    await check(dut, spacing, random.randint(SHORTEST_WAY, 40))
+    await check(dut, spacing, random.randint(SHORTEST_WAY, LONGEST_WAY))
 
 
 @cocotb.test(timeout_time=200, timeout_unit="us")
 @cocotb.parametrize(short=[True, False])
 async def nearest_and_farthest(dut, short):
     """With the shortest way, and with every place taken until its tag has been used."""
-    way = SHORTEST_WAY if short else bench_config().write_groups - READ_LATENCY - 1
-    await check(dut, 0.0, way)
+    await check(dut, 0.0, SHORTEST_WAY if short else LONGEST_WAY)

@@ -441,8 +441,8 @@ MUTANTS = [
         "half of the tags that may be on their way",
         "wrap",
         "hw/in_flight.py",
-        "write_index = Signal(range(self.cfg.write_groups))",
-        "write_index = Signal(range(self.cfg.write_groups // 2))",
+        "write_index = Signal(range(GROUPS))",
+        "write_index = Signal(range(GROUPS // 2))",
         control_block("in_flight"),
     ),
     # Queues.

@@ -9,6 +9,9 @@ from random_networks import Builder, random_case
 
 from penstock.compiler import compile_network
 from penstock.config import preset
+from penstock.hw.array import sum_latency
+from penstock.hw.engine import WINDOW_STAGE
+from penstock.hw.in_flight import GROUPS, READ_LATENCY
 from penstock.network import INPUT, Network, Shape
 from penstock.program import save_program
 from penstock.sim.control_blocks import ControlBlocks
@@ -41,6 +44,12 @@ def tall_network(rng: np.random.Generator, side: int) -> Network:
     builder.start(Shape(channels=2, height=side, width=4, signed=False))
     builder.convolution(INPUT, 4, padding=(1, 1, 1, 1), groups=0)
     return builder.network("tall")
+
+
+@pytest.mark.parametrize("word", [1, 2, 4, 8, 16])
+def test_tags_have_places_on_the_whole_way(word):
+    summed = WINDOW_STAGE + sum_latency(dataclasses.replace(TINY, word=word))
+    assert summed - READ_LATENCY < GROUPS - 1
 
 
 @functools.cache

@@ -7,7 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
 from penstock.config import Config, preset
-from penstock.hw.in_flight import READ_LATENCY, InFlight
+from penstock.hw.in_flight import GROUPS, READ_LATENCY, InFlight
 from penstock.hw.layouts import group_tag_layout
 from penstock.hw.ram import LATENCY as RAM_LATENCY
 from penstock.hw.ram import Ram
@@ -35,10 +35,10 @@ class TagsInOrder(wiring.Component):
                 "anything": In(tag.size),
             }
         )
-        self.unpulled = Signal(range(cfg.write_groups))
+        self.unpulled = Signal(range(GROUPS))
         self.watching, self.ahead = Signal(), Signal.like(self.unpulled)
         self.current = Signal()  # the marked tag's pull was the last
-        self.place, self.marked = Signal(range(cfg.write_groups)), Signal(tag)
+        self.place, self.marked = Signal(range(GROUPS)), Signal(tag)
 
     def elaborate(self, platform):
         m = Module()
@@ -48,10 +48,9 @@ class TagsInOrder(wiring.Component):
             in_flight.push.eq(self.push),
             in_flight.tag.eq(self.tag),
             in_flight.pull.eq(self.pull),
-            # Engine: a tag is pulled after its push. Dispatcher: write_credit, and a pull comes
-            # fewer cycles behind its push than there are places (docs/architecture.md).
+            # Engine: a tag is pulled after its push, fewer cycles behind it than there are places.
             Assume(~self.pull | (self.unpulled != 0)),
-            Assume(~self.push | (self.unpulled < self.cfg.write_groups - 1)),
+            Assume(~self.push | (self.unpulled < GROUPS - 1)),
         ]
         m.d.sync += self.unpulled.eq(self.unpulled + self.push - self.pull)
         with m.If(self.pull):
