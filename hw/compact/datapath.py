@@ -25,6 +25,9 @@ from penstock.hw.pipeline import delay
 QUEUE = 256
 """Tasks: as many as a map has pixels, so that the base phase never waits."""
 
+WEIGHT_LANES = {"ice40": 1}
+"""Target -> words of a step's weights side by side in a memory; elsewhere its block RAM takes 2."""
+
 
 class Datapath(wiring.Component):
     """One channel after the other: ``start`` begins it, ``busy`` falls when its last result is out.
@@ -193,14 +196,17 @@ class Datapath(wiring.Component):
             m.d.sync += weight.eq(Mux(flags.conditional, self.layer.base_steps + 1, 0))
         with m.Else():
             m.d.sync += weight.eq(weight + 1)
-        words = []
-        for index in range(STEP_WORDS):
-            m.submodules[f"weights_{index}"] = ram = BlockRam(width=16, depth=256)
+        words, side_by_side = [], WEIGHT_LANES.get(self.cfg.target, 2)
+        for index in range(0, STEP_WORDS, side_by_side):
+            enables = self.store.weights[index : index + side_by_side]
+            m.submodules[f"weights_{index}"] = ram = BlockRam(
+                width=16 * len(enables), depth=256, lanes=len(enables)
+            )
             m.d.comb += [
                 ram.read_address.eq(Cat(weight, self.half)),
-                ram.write_enable.eq(self.store.weights[index]),
+                ram.write_enable.eq(enables),
                 ram.write_address.eq(Cat(self.store.entry[:7], self.store.half)),
-                ram.write_data.eq(self.store.word),
+                ram.write_data.eq(self.store.word.replicate(len(enables))),
             ]
             words.append(ram.read_data)
         m.d.comb += [align.words.eq(self.maps.words), align.rotation.eq(rotation)]

@@ -1,4 +1,4 @@
-"""The small memories of the compact engine: one block RAM of an iCE40 each."""
+"""The small memories of the compact engine: one block RAM of an iCE40 each, or of a GW1N."""
 
 from amaranth.hdl import ClockSignal, Instance, Module
 from amaranth.lib import wiring
@@ -8,28 +8,33 @@ from amaranth.utils import ceil_log2
 MODULE = "penstock_block_ram"
 
 _VERILOG = """
-// DEPTH words of WIDTH bits: one write port; one read port, read_data one cycle after read_address.
-// What is read from an address in the cycle in which it is written is never used.
+// DEPTH words of WIDTH bits: one write port with an enable for each of LANES equal parts of a word;
+// one read port, read_data one cycle after read_address. What is read from an address in the cycle
+// in which it is written is never used.
 module penstock_block_ram #(
     parameter WIDTH = 8,
     parameter DEPTH = 512,
+    parameter LANES = 1,
     parameter ADDRESS = 9
 ) (
     input wire clk,
     input wire [ADDRESS-1:0] read_address,
     output reg [WIDTH-1:0] read_data,
-    input wire write_enable,
+    input wire [LANES-1:0] write_enable,
     input wire [ADDRESS-1:0] write_address,
     input wire [WIDTH-1:0] write_data
 );
+    localparam PART = WIDTH / LANES;
+    integer lane;
     (* no_rw_check, ram_style = "block" *)
     reg [WIDTH-1:0] memory [0:DEPTH-1];
     always @(posedge clk) begin
-        if (write_enable)
-            memory[write_address] <= write_data;
+        for (lane = 0; lane < LANES; lane = lane + 1)
+            if (write_enable[lane])
+                memory[write_address][lane*PART +: PART] <= write_data[lane*PART +: PART];
         read_data <= memory[read_address];
 `ifndef SYNTHESIS
-        if (write_enable && write_address == read_address)
+        if (|write_enable && write_address == read_address)
             read_data <= ~memory[read_address];  // wrong on purpose: a simulation shows who uses it
 `endif
     end
@@ -49,19 +54,21 @@ def block_ram_module(text: str) -> str:
 class BlockRam(wiring.Component):
     """``read_data = memory[read_address]``: one read and one write per cycle, latency 1 cycle.
 
-    No backpressure. Nobody may rely on what is read from an address in the cycle in which it is
-    written: the memory then needs no collision logic.
+    ``write_enable`` has a bit for each of ``lanes`` equal parts of a word. No backpressure. Nobody
+    may rely on what is read from an address in the cycle in which it is written: the memory then
+    needs no collision logic.
     """
 
-    def __init__(self, *, width: int, depth: int):
+    def __init__(self, *, width: int, depth: int, lanes: int = 1):
         self.width = width
         self.depth = depth
+        self.lanes = lanes
         bits = ceil_log2(depth)
         super().__init__(
             {
                 "read_address": In(bits),
                 "read_data": Out(width),
-                "write_enable": In(1),
+                "write_enable": In(lanes),
                 "write_address": In(bits),
                 "write_data": In(width),
             }
@@ -73,6 +80,7 @@ class BlockRam(wiring.Component):
             MODULE,
             p_WIDTH=self.width,
             p_DEPTH=self.depth,
+            p_LANES=self.lanes,
             p_ADDRESS=len(self.read_address),
             i_clk=ClockSignal(),
             i_read_address=self.read_address,
