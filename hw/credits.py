@@ -44,5 +44,6 @@ class Credits(wiring.Component):
             self.all_free.eq((full | (one_held & self.give)) & ~self.take),
         ]
         m.d.sync += [count.eq(after), full.eq(after == places), one_held.eq(after == places - 1)]
-        m.d.sync += [flag.eq(after >= kept + more) for more, flag in enumerate(least)]
+        for flag, free in zip(least, range(kept, kept + 3), strict=True):
+            m.d.sync += flag.eq(after >= free if free else 1)
         return m
