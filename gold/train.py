@@ -20,6 +20,7 @@ from penstock.gold.digits import load_digits_images
 from penstock.gold.import_torch import import_gated_network
 from penstock.gold.measure import measure
 from penstock.gold.models import GatedNetwork, ModelSpec, digits_spec, resnet_spec
+from penstock.gold.regroup import regroup
 from penstock.gold.trainer import Recipe, Trainer, evaluate
 from penstock.network import Network, save_network, write_whole
 
@@ -191,6 +192,10 @@ def _trainer(training: Training, images: np.ndarray, labels: np.ndarray) -> Trai
     model = GatedNetwork(training.spec(), recipe.threshold_target)
     if training.start is not None:
         gates = load_checkpoint(model, training.start, ungated=True)
+        if model.gates and not gates:
+            dense = GatedNetwork(training.spec(gated="none"), 0.0)
+            load_checkpoint(dense, training.start)
+            regroup(model, dense, images)
         recipe = training.recipe(threshold_from=_open_gates(model, gates))
     teacher = None
     if training.teacher is not None:
