@@ -139,14 +139,14 @@ class Waves(wiring.Component):
 
     def _tasks(self, core: Core) -> list[Shown]:
         events, tasks = core.control.events, core.engine.dispatcher.tasks
-        first = tasks.payload.tasks[0].pixel
+        first = tasks.payload.work.tasks[0].pixel
         return [
             self._show("judged_outputs", events.outputs, "decimal"),
             self._show("open_gates", events.tasks, "decimal"),
             self._show("queued_groups", self._queued, "decimal"),
             self._show("group_valid", tasks.valid),
             self._show("group_ready", tasks.ready),
-            self._show("group_channel", tasks.payload.channel, "decimal"),
+            self._show("group_channel", tasks.payload.work.channel, "decimal"),
             self._show("group_first_y", first.y, "decimal"),
             self._show("group_first_x", first.x, "decimal"),
         ]
