@@ -34,7 +34,7 @@ fuzz: .venv/test
 # Hours: every board's bitstream, of the best of some seeds, and the digits on its configuration.
 # A missed clock fails at the end.
 SEEDS ?= 4
-BOARDS ?= ulx3s-85f ulx3s-25f
+BOARDS ?= ulx3s-85f ulx3s-25f icebreaker
 
 synth: .venv/test
 	mkdir -p build/boards

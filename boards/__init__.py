@@ -3,5 +3,6 @@
 BOARDS = {
     "ulx3s-85f": "penstock.boards.ulx3s_85f",
     "ulx3s-25f": "penstock.boards.ulx3s_25f",
+    "icebreaker": "penstock.boards.icebreaker",
 }
 """Board -> the module that describes it, as BOARD."""

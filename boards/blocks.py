@@ -3,6 +3,10 @@
 import re
 from collections.abc import Iterable
 
+from penstock.channel_stream import STEP_WORDS
+from penstock.config import TAPS
+from penstock.hw.compact.loader import TABLES
+
 OTHER = "other"
 
 _PARTS = {
@@ -32,11 +36,28 @@ _PARTS = {
     "core.engine.parameters": ("parameters", "requantization"),
     "core.engine.requantizer": ("requantizer", "requantization"),
     "core.engine.pool": ("pooling", "requantization"),
+    "core.loader": ("stream loader", "memory side"),
+    "core.loader.crc": ("program check", "memory side"),
+    "core.reader": ("block reader", "memory side"),
+    "core.results": ("result writer", "memory side"),
+    "core.datapath": ("pipeline", "control"),
+    "core.datapath.walk": ("channel walk", "control"),
+    **{f"core.datapath.{name}_table": ("tables", "control") for name in TABLES},
+    "core.datapath.task_pixels": ("task queue", "gate and queue"),
+    "core.datapath.task_sums": ("task queue", "gate and queue"),
+    "core.datapath.address": ("window address", "buffers"),
+    "core.datapath.align": ("window alignment", "buffers"),
+    "core.datapath.maps": ("maps", "buffers"),
+    **{f"core.datapath.weights_{index}": ("weights", "weights") for index in range(STEP_WORDS)},
+    **{f"core.datapath.pair_{index}": ("array", "array") for index in range(TAPS // 2)},
+    "core.datapath.ninth": ("array", "array"),
+    "core.datapath.requantizer": ("requantizer", "requantization"),
     "link": ("link", "link"),
     "receiver": ("serial receiver", "link"),
     "transmitter": ("serial transmitter", "link"),
     "share": ("memory share", "link"),
     "sdram": ("memory controller", "memory controller"),
+    "spram": ("memory controller", "memory controller"),
     "pads": ("memory pads", "memory controller"),
 }
 """Instances, wherever they lie in a top -> (name of the part, its block)."""

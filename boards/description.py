@@ -9,8 +9,8 @@ from amaranth.build import Platform
 from amaranth.hdl import Elaboratable
 
 from penstock.boards import BOARDS
-from penstock.boards.devices import Ecp5
-from penstock.config import Config
+from penstock.boards.family import Device
+from penstock.config import TARGETS, Config
 from penstock.errors import PenstockError
 
 
@@ -19,7 +19,7 @@ class BoardDescription:
     """A board with its device, and the configuration and clock of the core that it gets."""
 
     name: str
-    device: Ecp5
+    device: Device
     platform: type[Platform]  # pins, of amaranth-boards
     config: Config
     clock_hz: int
@@ -27,9 +27,17 @@ class BoardDescription:
     loader: str  # what openFPGALoader calls the board
 
     def design(self) -> Elaboratable:
-        """The top, made of the device's primitives."""
-        config = dataclasses.replace(self.config, target=self.device.target)
-        return self.top(config, self.clock_hz)
+        """The top, made of the device's primitives.
+
+        Raises PenstockError where the configuration's engine has none of that device.
+        """
+        target = self.device.family.target
+        if target not in TARGETS[self.config.engine]:
+            raise PenstockError(
+                f"{self.name}: configuration {self.config.name} has the engine "
+                f"{self.config.engine}, which is not made for {self.device.name}"
+            )
+        return self.top(dataclasses.replace(self.config, target=target), self.clock_hz)
 
 
 def load_board(name: str) -> BoardDescription:

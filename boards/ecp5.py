@@ -1,14 +1,16 @@
-"""From Verilog to a bitstream of an ECP5: what each tool is told."""
+"""Lattice ECP5: from Verilog to a bitstream, what each tool is told."""
 
 import json
+from collections.abc import Mapping
 
-from penstock.boards.devices import Ecp5
+from amaranth.hdl import Instance
+
+from penstock.boards.family import NETLIST, PLACED, REPORT, TOP, VERILOG, Device, Family
 from penstock.boards.floorplan import floorplan
-from penstock.boards.top import TOP
 from penstock.config import Config
 
-VERILOG, CONSTRAINTS, NETLIST = "top.v", "top.lpf", "netlist.json"
-PLACED, ROUTED, REPORT = "placed.json", "top.config", "report.json"
+BLOCK_RAM_SHAPES = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))
+"""(words, bits) of a block RAM. A port that writes parts of a word does so by 9 bits."""
 
 _SCRIPT = (
     f"read_verilog {VERILOG}",
@@ -21,26 +23,63 @@ _SCRIPT = (
     "clean",
     f"synth_ecp5 -top {TOP} -run map_cells: -json {NETLIST}",
 )
-YOSYS = ["-q", "-l", "yosys.log", "-p", "; ".join(_SCRIPT)]
-"""VERILOG becomes NETLIST. It is Verilog, as memories from RTLIL get collision logic."""
 
 
-def floorplanned(netlist: str, config: Config) -> str:
-    """A netlist with the sites that the floorplan fixes for the core of that configuration."""
-    content = json.loads(netlist)
-    floorplan(content["modules"][TOP], config)
-    return json.dumps(content)
+class Ecp5(Family):
+    """LUT4s (TRELLIS_COMB) and flip-flops, MULT18X18D, block RAMs of 18 kbit (DP16KD)."""
+
+    target = "ecp5"
+    nextpnr, packer = "nextpnr-ecp5", "ecppack"
+    constraints_suffix, bitstream_suffix, routed = "lpf", "bit", "top.config"
+    # It is Verilog, as memories from RTLIL get collision logic.
+    yosys_arguments = ["-q", "-l", "yosys.log", "-p", "; ".join(_SCRIPT)]
+    primitives = {"dsp": "multipliers (MULT18X18D)", "bram": "block RAMs (DP16KD)"}
+    resources = {
+        "TRELLIS_COMB": ("lut",),
+        "TRELLIS_FF": ("ff",),
+        "MULT18X18D": ("dsp",),
+        "DP16KD": ("bram",),
+    }
+    carry = ("FCI", "FCO")
+
+    def nextpnr_arguments(self, device: Device, seed: int) -> list[str]:
+        return [
+            *(*device.nextpnr, "--json", NETLIST, "--lpf", self.constraints_file),
+            *("--seed", str(seed)),
+            *("--router", "router2", "--timing-allow-fail", "-q", "-l", "nextpnr.log"),
+            *("--write", PLACED, "--textcfg", self.routed, "--report", REPORT),
+        ]
+
+    def packer_arguments(self, bitstream: str) -> list[str]:
+        return ["--compress", "--input", self.routed, "--bit", bitstream]
+
+    def constraints(self, sites: Mapping[str, str], megahertz: int) -> str:
+        lines = [f'FREQUENCY PORT "clk" {megahertz} MHZ;']
+        lines += [f'LOCATE COMP "{pin}" SITE "{site}";' for pin, site in sites.items()]
+        return "\n".join(lines) + "\n"
+
+    def taken(self, instance: Instance) -> Mapping[str, int]:
+        if instance.type == "MULT18X18D":
+            return {"dsp": 1}
+        if instance.type == "penstock_ram_ecp5_block":
+            shape = (instance.parameters[name] for name in ("WIDTH", "DEPTH", "LANES"))
+            return {"bram": block_rams(*shape)}
+        return {}
+
+    def floorplanned(self, netlist: str, config: Config) -> str:
+        content = json.loads(netlist)
+        floorplan(content["modules"][TOP], config)
+        return json.dumps(content)
 
 
-def nextpnr(device: Ecp5, seed: int) -> list[str]:
-    """NETLIST and CONSTRAINTS become PLACED, ROUTED and REPORT."""
-    return [
-        *(*device.nextpnr, "--json", NETLIST, "--lpf", CONSTRAINTS, "--seed", str(seed)),
-        *("--router", "router2", "--timing-allow-fail", "-q", "-l", "nextpnr.log"),
-        *("--write", PLACED, "--textcfg", ROUTED, "--report", REPORT),
-    ]
-
-
-def ecppack(bitstream: str) -> list[str]:
-    """ROUTED becomes a bitstream."""
-    return ["--compress", "--input", ROUTED, "--bit", bitstream]
+def block_rams(width: int, depth: int, lanes: int) -> int:
+    """Block RAMs that yosys makes of a memory whose words are written in so many equal parts."""
+    counts = []
+    for words, bits in BLOCK_RAM_SHAPES:
+        deep = -(-depth // words)
+        if lanes == 1:
+            counts.append(deep * -(-width // bits))
+        elif bits >= 9:
+            parts = lanes * -(-width // lanes // 9)  # of 9 bits
+            counts.append(deep * -(-parts // (bits // 9)))
+    return min(counts)

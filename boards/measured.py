@@ -3,19 +3,15 @@
 import re
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from penstock.boards.blocks import BLOCKS, part, words
-from penstock.boards.devices import Ecp5
+from penstock.boards.family import Device, Family
 from penstock.boards.synthesis import Seed
+from penstock.boards_record import RESOURCES
 
-RESOURCES = {
-    "TRELLIS_COMB": "lut",
-    "TRELLIS_FF": "ff",
-    "MULT18X18D": "dsp",
-    "DP16KD": "bram",
-}
-"""Type of a packed cell -> the resource that it takes one of."""
+_Blocks = dict[str, list[tuple[str, str]]]
+"""Block, in the order of BLOCKS -> (resource, site) of what its cells take."""
 
 
 def fmax_mhz(report: Mapping) -> float:
@@ -28,21 +24,21 @@ def best(seeds: Sequence[Seed]) -> Seed:
     return max((seed for seed in seeds if seed.routed), key=lambda seed: fmax_mhz(seed.report()))
 
 
-def measured(device: Ecp5, seeds: Sequence[Seed]) -> dict:
+def measured(device: Device, seeds: Sequence[Seed]) -> dict:
     """The fields of a record that come from the seeds, at least one of them routed."""
     chosen = best(seeds)
-    cells = chosen.cells()
+    blocks = _by_block(device.family, chosen.cells())
     reached = [fmax_mhz(seed.report()) for seed in seeds if seed.routed]
     return {
         "fmax_mhz": round(max(reached), 2),
         "fmax_median_mhz": round(statistics.median(reached), 2),
         "fmax_worst_mhz": round(min(reached), 2),
         "seeds": [_seed(seed) for seed in seeds],
-        **_resources(cells.values()),
-        "available": {name: getattr(device, name) for name in RESOURCES.values()},
-        "blocks": _blocks(cells),
+        **_resources(use for inside in blocks.values() for use in inside),
+        "available": {name: getattr(device, name) for name in RESOURCES},
+        "blocks": [{"name": name, **_resources(inside)} for name, inside in blocks.items()],
         "critical_path": critical_path(chosen.report()),
-        "floorplan": _floorplan(device, cells),
+        "floorplan": _floorplan(device, blocks),
     }
 
 
@@ -56,34 +52,29 @@ def _seed(seed: Seed) -> dict:
     }
 
 
-def _resources(cells) -> dict[str, int]:
-    counts = Counter(RESOURCES.get(kind) for kind, _ in cells)
-    return {resource: counts[resource] for resource in RESOURCES.values()}
+def _resources(uses: Iterable[tuple[str, str]]) -> dict[str, int]:
+    counts = Counter(resource for resource, _ in uses)
+    return {resource: counts[resource] for resource in RESOURCES}
 
 
-def _by_block(cells: Mapping[str, tuple[str, str]]) -> dict[str, list[tuple[str, str]]]:
-    """The cells of each block, in the order of BLOCKS."""
+def _by_block(family: Family, cells: Mapping[str, tuple[str, str]]) -> _Blocks:
     found = defaultdict(list)
-    for name, cell in cells.items():
-        if cell[0] in RESOURCES:
-            found[part(name)[1]].append(cell)
+    for name, (kind, site) in cells.items():
+        for resource in family.resources.get(kind, ()):
+            found[part(name)[1]].append((resource, site))
     return {block: found[block] for block in BLOCKS if block in found}
 
 
-def _blocks(cells: Mapping[str, tuple[str, str]]) -> list[dict]:
-    return [{"name": block, **_resources(inside)} for block, inside in _by_block(cells).items()]
-
-
-def _floorplan(device: Ecp5, cells: Mapping[str, tuple[str, str]]) -> dict:
+def _floorplan(device: Device, by_block: _Blocks) -> dict:
     """Tiles of each block's cells; those of logic with how many of its sites are used."""
     blocks = {}
-    for block, inside in _by_block(cells).items():
+    for block, inside in by_block.items():
         tiles = {"dsp": [], "bram": []}
         logic = Counter()
-        for kind, site in inside:
+        for resource, site in inside:
             x, y = map(int, re.match(r"X(\d+)/Y(\d+)/", site).groups())
-            if RESOURCES[kind] in tiles:
-                tiles[RESOURCES[kind]].append([x, y])
+            if resource in tiles:
+                tiles[resource].append([x, y])
             else:
                 logic[x, y] += 1
         lut = [[x, y, count] for (x, y), count in sorted(logic.items())]

@@ -1,4 +1,4 @@
-"""The core, or one of its blocks, on an ECP5 without a board: what it takes, how fast it is.
+"""The core, or one of its blocks, on an FPGA without a board: what it takes, how fast it is.
 
 ``python -m penstock.boards.stand_alone --config ulx3s-85f`` prints both; ``--block
 penstock.hw.write_queue:WriteQueue`` does so for a block. A shift register stands for whatever will
@@ -14,17 +14,25 @@ from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from penstock.boards.devices import LFE5U_85F
+from penstock.boards.devices import ICE40UP5K, LFE5U_85F
+from penstock.boards.family import TOP, Device
 from penstock.boards.synthesis import Flow, Seed
-from penstock.boards.top import TOP, Top
+from penstock.boards.top import Top
 from penstock.config import Config
 from penstock.configuration_file import load_config
 from penstock.errors import PenstockError, SynthesisError
 from penstock.hw.core import Core
+from penstock.hw.engine_choice import make_core
 from penstock.hw.verilog import to_verilog
 
-SITES = {"clk": "G2", "rst": "R1", "serial": "M1", "parity": "L4"}
-"""Of the pins on a CABGA381, as a ULX3S has a clock, a button, and its serial line."""
+DEVICES = {"array": LFE5U_85F, "compact": ICE40UP5K}
+"""Engine -> what it is tried on."""
+
+SITES = {
+    LFE5U_85F: {"clk": "G2", "rst": "R1", "serial": "M1", "parity": "L4"},
+    ICE40UP5K: {"clk": "35", "rst": "10", "serial": "6", "parity": "9"},
+}
+"""Of the pins: a clock, a button and the serial line of a ULX3S, of an iCEBreaker."""
 
 
 class Pins(wiring.Component):
@@ -60,9 +68,9 @@ class Pins(wiring.Component):
 
 def component(config: Config, block: str | None) -> wiring.Component:
     """The core, or a block of it that takes a configuration alone: ``module:Class``."""
-    config = dataclasses.replace(config, target="ecp5")
+    config = dataclasses.replace(config, target=DEVICES[config.engine].family.target)
     if block is None:
-        return Core(config)
+        return make_core(config)
     module, _, name = block.partition(":")
     try:
         made = getattr(importlib.import_module(module), name)(config)
@@ -75,11 +83,10 @@ def component(config: Config, block: str | None) -> wiring.Component:
     return made
 
 
-def stand_alone(made: wiring.Component, megahertz: int) -> Top:
+def stand_alone(made: wiring.Component, device: Device, megahertz: int) -> Top:
     """The component between its pins, as the tools take it."""
-    constraints = [f'FREQUENCY PORT "clk" {megahertz} MHZ;']
-    constraints += [f'LOCATE COMP "{pin}" SITE "{site}";' for pin, site in SITES.items()]
-    return Top(to_verilog(Pins(made), TOP), "\n".join(constraints) + "\n")
+    constraints = device.family.constraints(SITES[device], megahertz)
+    return Top(to_verilog(Pins(made), TOP), constraints)
 
 
 def add_options(parser: argparse.ArgumentParser):
@@ -109,9 +116,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--megahertz", type=int, default=100, help="clock to aim at")
     options = parser.parse_args(arguments)
     try:
-        made = component(load_config(options.config), options.block)
-        top = stand_alone(made, options.megahertz)
-        flow = Flow(LFE5U_85F)
+        config = load_config(options.config)
+        device = DEVICES[config.engine]
+        made = component(config, options.block)
+        top = stand_alone(made, device, options.megahertz)
+        flow = Flow(device)
         placed = made.cfg if isinstance(made, Core) else None
         for seed in flow.route(top, flow.synthesize(top), options.seed or [1], placed):
             _print(seed)

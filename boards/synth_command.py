@@ -50,7 +50,7 @@ def synth_board(
     with progress(f"generating the Verilog of {board.name}"):
         top = elaborate_top(board)
     output.mkdir(parents=True, exist_ok=True)
-    check_writable(output / f"{board.name}.bit")
+    check_writable(output / _bitstream(board))
 
     with progress(f"synthesizing {board.name} (minutes, once)"):
         netlist = flow.synthesize(top)
@@ -88,7 +88,7 @@ def _entry(board: BoardDescription, flow: Flow, seeds: Sequence[Seed], run: dict
         "clock_mhz": clock_mhz,
         **measured(board.device, seeds),
         **performance(run, clock_mhz),
-        "bitstream": f"{board.name}.bit",
+        "bitstream": _bitstream(board),
         "tools": {"yosys": flow.yosys.version, "nextpnr": flow.nextpnr.version},
     }
 
@@ -98,12 +98,16 @@ def _files(
 ) -> dict[str, bytes]:
     """What the folder gets."""
     return {
-        f"{board.name}.bit": flow.pack(seed),
+        _bitstream(board): flow.pack(seed),
         f"{board.name}.v": top.verilog.encode(),
-        f"{board.name}.lpf": top.constraints.encode(),
+        f"{board.name}.{flow.family.constraints_suffix}": top.constraints.encode(),
         "yosys.log": (netlist / "yosys.log").read_bytes(),
         "nextpnr.log": (seed.folder / "nextpnr.log").read_bytes(),
     }
+
+
+def _bitstream(board: BoardDescription) -> str:
+    return f"{board.name}.{board.device.family.bitstream_suffix}"
 
 
 def _load_run(path: str, config: Config) -> dict:

@@ -17,11 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from penstock.boards import ecp5
-from penstock.boards.devices import Ecp5
-from penstock.boards.ecp5 import CONSTRAINTS, NETLIST, PLACED, REPORT, ROUTED, VERILOG
+from penstock.boards.family import NETLIST, PLACED, REPORT, TOP, VERILOG, Device, Family
 from penstock.boards.tools import Tool
-from penstock.boards.top import TOP, Top
+from penstock.boards.top import Top
 from penstock.config import Config
 from penstock.errors import SynthesisError
 
@@ -65,18 +63,20 @@ class Flow:
     Raises PenstockError where a tool is missing; its methods raise SynthesisError where one fails.
     """
 
-    def __init__(self, device: Ecp5):
+    def __init__(self, device: Device):
         self.device = device
-        self.yosys, self.nextpnr, self.ecppack = map(Tool, ("yosys", "nextpnr-ecp5", "ecppack"))
+        self.family = family = device.family
+        self.yosys, self.nextpnr, self.packer = map(Tool, ("yosys", family.nextpnr, family.packer))
 
     def synthesize(self, top: Top) -> Path:
         """Folder with NETLIST and yosys' log."""
         files = {VERILOG: top.verilog}
-        path = _path("netlist", files, ecp5.YOSYS, self.yosys)
+        arguments = self.family.yosys_arguments
+        path = _path("netlist", files, arguments, self.yosys)
         if not path.exists():
             with _whole(path) as work:
                 _write(work, files)
-                self.yosys.check(ecp5.YOSYS, work)
+                self.yosys.check(arguments, work)
         return path
 
     def route(
@@ -94,8 +94,8 @@ class Flow:
         """
         text = (netlist / NETLIST).read_text()
         files = {
-            NETLIST: text if config is None else ecp5.floorplanned(text, config),
-            CONSTRAINTS: top.constraints,
+            NETLIST: text if config is None else self.family.floorplanned(text, config),
+            self.family.constraints_file: top.constraints,
         }
 
         def run(seed: int) -> Seed:
@@ -107,7 +107,7 @@ class Flow:
             return list(pool.map(run, seeds))
 
     def _route_seed(self, files: Mapping[str, str], number: int) -> Seed:
-        arguments = ecp5.nextpnr(self.device, number)
+        arguments = self.family.nextpnr_arguments(self.device, number)
         path = _path("seed", files, arguments, self.nextpnr)
         if not path.exists():
             with _whole(path) as work:
@@ -120,7 +120,7 @@ class Flow:
                 if code:  # it could not be routed, or placed
                     (work / REPORT).unlink(missing_ok=True)
                 else:
-                    _keep_cells(work)
+                    _keep_cells(work, self.family)
                 (work / RUN).write_text(json.dumps({"seconds": round(seconds, 1)}))
                 for name in (*files, PLACED):
                     (work / name).unlink(missing_ok=True)
@@ -130,26 +130,30 @@ class Flow:
         """The bitstream of a seed."""
         with tempfile.TemporaryDirectory(dir=seed.folder.parent, prefix="building-") as folder:
             work = Path(folder)
-            (work / ROUTED).write_bytes((seed.folder / ROUTED).read_bytes())
-            self.ecppack.check(ecp5.ecppack("top.bit"), work)
-            return (work / "top.bit").read_bytes()
+            routed = self.family.routed
+            (work / routed).write_bytes((seed.folder / routed).read_bytes())
+            self.packer.check(self.family.packer_arguments("bitstream"), work)
+            return (work / "bitstream").read_bytes()
 
 
-def _keep_cells(work: Path):
+def _keep_cells(work: Path, family: Family):
     cells = json.loads((work / PLACED).read_text())["modules"][TOP]["cells"]
-    chains = _chains(cells)
+    chains = _chains(cells, family.carry)
     kept = {
-        chains.get(name, "") + name: (cell["type"], cell["attributes"].get("NEXTPNR_BEL", ""))
+        chains.get(name, "") + name: (
+            family.cell_type(cell),
+            cell["attributes"].get("NEXTPNR_BEL", ""),
+        )
         for name, cell in cells.items()
     }
     (work / CELLS).write_text(json.dumps(kept))
 
 
-def _chains(cells: Mapping[str, Mapping]) -> dict[str, str]:
+def _chains(cells: Mapping[str, Mapping], ports: Sequence[str]) -> dict[str, str]:
     """Cell of nextpnr's own on a carry chain -> a cell of the netlist on the same chain."""
     wires = defaultdict(list)
     for name, cell in cells.items():
-        for port in ("FCI", "FCO"):
+        for port in ports:
             for bit in cell["connections"].get(port, ()):
                 wires[bit].append(name)
     found = {}

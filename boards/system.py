@@ -9,7 +9,7 @@ from penstock.boards.link import HostLink
 from penstock.boards.memory_share import MemoryShare
 from penstock.boards.uart import UartReceiver, UartTransmitter, baud_divisor
 from penstock.config import Config
-from penstock.hw.core import Core
+from penstock.hw.engine_choice import make_core
 from penstock.hw.layouts import memory_signature
 
 LEDS = data.StructLayout({"alive": 1, "link": 1, "link_error": 1, "done": 1})
@@ -41,7 +41,7 @@ class HostedCore(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.core = core = Core(self.cfg)
+        m.submodules.core = core = make_core(self.cfg)
         m.submodules.link = link = HostLink(clock_hz=self.clock_hz, memory_bits=self.memory_bits)
         m.submodules.share = share = MemoryShare()
         m.submodules.receiver = receiver = UartReceiver(self.divisor)

@@ -15,8 +15,8 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 from penstock.boards.devices import LFE5U_85F
-from penstock.boards.ecp5 import NETLIST
-from penstock.boards.stand_alone import add_options, component, stand_alone
+from penstock.boards.family import NETLIST
+from penstock.boards.stand_alone import DEVICES, add_options, component, stand_alone
 from penstock.boards.synthesis import Flow
 from penstock.boards.top import TOP
 from penstock.configuration_file import load_config
@@ -224,9 +224,12 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         file = options.netlist
         if file is None:
-            made = component(load_config(options.config), options.block)
+            config = load_config(options.config)
+            if DEVICES[config.engine] is not LFE5U_85F:
+                raise PenstockError(f"config: must be of the engine array, not {config.engine}")
+            made = component(config, options.block)
             # The clock is a constraint of placement: it makes no difference to the netlist.
-            file = Flow(LFE5U_85F).synthesize(stand_alone(made, megahertz=100)) / NETLIST
+            file = Flow(LFE5U_85F).synthesize(stand_alone(made, LFE5U_85F, megahertz=100)) / NETLIST
             print(f"netlist: {file}")
         paths = slowest_paths(_read(file))
         print_paths(paths, options.count, options.nets)

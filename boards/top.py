@@ -5,12 +5,9 @@ from dataclasses import dataclass
 from amaranth.hdl import Fragment
 
 from penstock.boards.description import BoardDescription
-from penstock.boards.devices import primitives
+from penstock.boards.family import TOP
 from penstock.errors import PenstockError
 from penstock.hw.verilog import header, rtlil_to_verilog
-
-TOP = "top"
-"""Name of the top module."""
 
 
 @dataclass(frozen=True)
@@ -33,17 +30,15 @@ def elaborate_top(board: BoardDescription) -> Top:
     _check_fits(board, design)
     files = platform.prepare(design, TOP, emit_src=False).files
     verilog = header(board.config) + rtlil_to_verilog(files[f"{TOP}.il"])
-    return Top(verilog, files[f"{TOP}.lpf"])
+    return Top(verilog, files[f"{TOP}.{board.device.family.constraints_suffix}"])
 
 
 def _check_fits(board: BoardDescription, design: Fragment):
-    for resource, needed in primitives(design).items():
+    names = board.device.family.primitives
+    for resource, needed in board.device.primitives(design).items():
         there = getattr(board.device, resource)
         if needed > there:
             raise PenstockError(
                 f"{board.name}: configuration {board.config.name} needs {needed:,} "
-                f"{_NAMES[resource]}, {board.device.name} has {there:,}"
+                f"{names[resource]}, {board.device.name} has {there:,}"
             )
-
-
-_NAMES = {"dsp": "multipliers (MULT18X18D)", "bram": "block RAMs (DP16KD)"}

@@ -43,7 +43,7 @@ class _Stream:
     """
 
     def __init__(self, latency: int):
-        self.gap = latency + 2
+        self.gap = latency + 3
         self.left = 0  # words of the block being read
         self.since = self.gap - 1  # from then on the next word is there
         self.later: int | None = None  # the same of the block behind, where that is asked for

@@ -1,9 +1,10 @@
-"""Blocks of the compact engine side by side in one simulator, multipliers also as on an iCE40."""
+"""Blocks of the compact engine side by side in one simulator, primitives also as on an iCE40."""
 
 from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
+from penstock.boards.spram import SpramMemory
 from penstock.config import Config
 from penstock.hw.compact.maps import ActivationMaps
 from penstock.hw.compact.multiply import DualMultiplier, MultiplyAdder
@@ -30,6 +31,7 @@ class CompactBlocks(Blocks):
         for target in TARGETS:
             blocks[f"dual_{target}"] = DualMultiplier(target=target)
             blocks[f"requantizer_{target}"] = Requantizer(target=target)
+            blocks[f"spram_{target}"] = SpramMemory(target=target)
             blocks |= {
                 f"{name}_{target}": MultiplyAdder(target=target, **held)
                 for name, held in ADDERS.items()

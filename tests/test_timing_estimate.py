@@ -158,3 +158,9 @@ def test_blocks_that_are_none_are_refused(block, capsys):
     rule = f"block must be MODULE:CLASS of a component that takes a configuration, not {block}"
     assert main(["--block", block]) == 2
     assert capsys.readouterr().err == f"penstock: error: {rule}\n"
+
+
+def test_the_compact_engine_has_no_estimate(capsys):
+    assert main(["--config", "icebreaker"]) == 2
+    rule = "config: must be of the engine array, not compact"
+    assert capsys.readouterr().err == f"penstock: error: {rule}\n"

@@ -1,11 +1,12 @@
 """Reads the program and the images from memory, block by block, as 16-bit words."""
 
 from amaranth import Cat, Const, Module, Mux, Signal
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from penstock.hw.compact.layouts import BLOCK_BEATS, BLOCK_BITS
 from penstock.hw.layouts import read_data_layout, request_layout
+from penstock.hw.register_slice import RegisterSlice
 
 
 class BlockReader(wiring.Component):
@@ -13,8 +14,9 @@ class BlockReader(wiring.Component):
 
     ``rewind`` sets the program's next block, ``set_image`` the images' one; ``from_image`` chooses
     when a block is asked for. A word per cycle while a block lasts; between blocks the memory's
-    latency and 2 cycles, unless ``ahead`` allows to ask for a second one before it is needed.
-    ``halt`` drops what is still to come; ``idle`` tells when that is over.
+    latency and 3 cycles, unless ``ahead`` allows to ask for a second one before it is needed.
+    ``halt`` drops what is still to come; ``idle`` tells when that is over. No combinational path
+    from ``word`` to ``data`` or back.
     """
 
     def __init__(self):
@@ -40,9 +42,10 @@ class BlockReader(wiring.Component):
         m = Module()
         program, image = Signal(BLOCK_BITS), Signal(BLOCK_BITS)
         block, following = Signal(BLOCK_BITS), Signal(BLOCK_BITS)
+        m.submodules.words = words = RegisterSlice(data.StructLayout({"word": 16, "last": 1}))
         part, beat = Signal(2), Signal(range(BLOCK_BEATS))
         asking, of_image = Signal(), Signal()
-        pending = Signal(2)  # blocks whose data have not all come
+        pending = Signal(2)  # blocks whose words have not all been taken
         granted, ended = Signal(), Signal()
         m.d.comb += [
             block.eq(Mux(of_image, image, program)),
@@ -51,10 +54,14 @@ class BlockReader(wiring.Component):
             self.request.p.beats.eq(BLOCK_BEATS),
             self.request.valid.eq(asking),
             granted.eq(asking & self.request.ready),
-            self.word.payload.eq(self.data.p.data.word_select(part, 16)),
-            self.word.valid.eq(self.data.valid & ~self.halt),
-            self.data.ready.eq((self.word.ready & (part == 3)) | self.halt),
-            ended.eq(self.data.valid & self.data.ready & (beat == BLOCK_BEATS - 1)),
+            words.i.p.word.eq(self.data.p.data.word_select(part, 16)),
+            words.i.p.last.eq((part == 3) & (beat == BLOCK_BEATS - 1)),
+            words.i.valid.eq(self.data.valid),
+            self.data.ready.eq(words.i.ready & (part == 3)),
+            self.word.payload.eq(words.o.p.word),
+            self.word.valid.eq(words.o.valid & ~self.halt),
+            words.o.ready.eq(self.word.ready | self.halt),
+            ended.eq(words.o.valid & words.o.ready & words.o.p.last),
             self.idle.eq(~asking & (pending == 0)),
             self.error.eq(self.data.valid & self.data.p.error),
         ]
@@ -67,10 +74,10 @@ class BlockReader(wiring.Component):
         with m.Elif(~asking & self.want & ~self.halt & ~pending[1] & (self.ahead | ~pending[0])):
             m.d.sync += [asking.eq(1), of_image.eq(self.from_image)]
         m.d.sync += pending.eq(pending + granted - ended)
-        with m.If(self.word.valid & self.word.ready):
+        with m.If(words.i.valid & words.i.ready):
             m.d.sync += part.eq(part + 1)
         with m.If(self.data.valid & self.data.ready):
-            m.d.sync += [part.eq(0), beat.eq(beat + 1)]
+            m.d.sync += beat.eq(beat + 1)
         with m.If(self.rewind):
             m.d.sync += program.eq(self.program)
         with m.If(self.set_image):
