@@ -6,6 +6,7 @@ from amaranth_boards.icebreaker import ICEBreakerPlatform
 
 from penstock.boards.description import BoardDescription
 from penstock.boards.devices import ICE40UP5K
+from penstock.boards.frames import DEFAULT_BAUD
 from penstock.boards.ice40_pll import Ice40Clock, ice40_pll_settings
 from penstock.boards.spram import BYTE_ADDRESS_BITS, SpramMemory
 from penstock.boards.system import HostedCore
@@ -23,10 +24,12 @@ LEDS = {
 class Icebreaker(Elaboratable):
     """The core, its link to the host and the memory, all on one clock; the button resets it all."""
 
-    def __init__(self, config: Config, clock_hz: int):
+    def __init__(self, config: Config, clock_hz: int, baud: int = DEFAULT_BAUD):
         self.pll = ice40_pll_settings(12_000_000, clock_hz)
         self.spram = SpramMemory(target=config.target)
-        self.system = HostedCore(config, clock_hz=clock_hz, memory_bits=BYTE_ADDRESS_BITS)
+        self.system = HostedCore(
+            config, clock_hz=clock_hz, memory_bits=BYTE_ADDRESS_BITS, baud=baud
+        )
 
     def elaborate(self, platform):
         m = Module()

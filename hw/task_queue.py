@@ -1,6 +1,6 @@
 """The task queue: outputs that take the conditional path, compacted into full groups."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
@@ -86,7 +86,7 @@ class TaskQueue(wiring.Component):
         merged = Signal(data.ArrayLayout(task_layout(cfg), rows))
         m.d.comb += [
             total.eq(held + arriving_count),
-            overflow.eq(total > rows),
+            overflow.eq(total > rows if rows > 1 else 0),
             count.eq(Mux(overflow, total - rows, total)),
             complete.eq((count == rows) | (arriving_closing & (count != 0))),
             pushed.eq(flush | overflow),
@@ -98,8 +98,9 @@ class TaskQueue(wiring.Component):
         ]
         for slot in range(rows):
             arrives = select([arriving[(slot - before) % rows] for before in range(rows)], held)
-            m.d.comb += merged[slot].eq(Mux(flush | (slot < held), staged[slot], arrives))
-            with m.If(overflow | (slot >= held)):
+            taken = held > slot if slot < rows - 1 else Const(0)
+            m.d.comb += merged[slot].eq(Mux(flush | taken, staged[slot], arrives))
+            with m.If(overflow | ~taken):
                 m.d.sync += staged[slot].eq(arrives)
         with m.If(arrived):
             m.d.sync += staged_common.eq(arriving_common)

@@ -458,8 +458,8 @@ MUTANTS = [
         "a group that fills exactly goes with the tag of the channel before",
         "comparison",
         "hw/task_queue.py",
-        "(total > rows)",
-        "(total >= rows)",
+        "(total > rows if",
+        "(total >= rows if",
         block("tasks"),
     ),
     Mutant(

@@ -37,7 +37,8 @@ def test_record_is_nextpnr_s(made):
     blocks = {block["name"]: block for block in entry["blocks"]}
     assert list(blocks) == ["array", "weights", "control", "link", "other"]
     assert (blocks["array"]["dsp"], blocks["weights"]["bram"]) == (1, 1)
-    assert blocks["control"]["ff"] == 8 + 2 * 8 + 8 and 20 < blocks["link"]["ff"] < entry["ff"]
+    assert blocks["control"]["ff"] >= 8 + 2 * 8 and 20 < blocks["link"]["ff"] < entry["ff"]
+    assert entry["ff"] <= entry["lut"]  # cells whose flip-flop is in use, among all
     assert entry["fmax_mhz"] == pytest.approx(
         min(clock["achieved"] for clock in report["fmax"].values()), abs=0.01
     )
