@@ -29,7 +29,7 @@ from penstock.network import write_whole
 
 MOMENTUM = 0.9
 WEIGHT_DECAY = 5e-4  # of convolution and classifier weights only
-RAMP = 0.5  # part of all steps in which thresholds rise to their target
+RAMP = 0.25  # part of all steps in which thresholds rise to their target
 DISTILLATION = 0.7  # weight of the teacher's answers against the labels
 TEMPERATURE = 4.0  # both networks' logits are divided by it before they are compared
 SAVE_SECONDS = 60  # between two states on disk
@@ -40,7 +40,7 @@ class Recipe:
     """SGD with Nesterov momentum, over one cycle of the learning rate.
 
     With ``threshold_from`` the gates' thresholds begin there and rise to ``threshold_target``
-    linearly during the first half, in standard deviations of the partial sums; each channel keeps
+    linearly during the first quarter, in standard deviations of the partial sums; each channel keeps
     what it has learned on top. Raises PenstockError where a number breaks its rule.
     """
 
