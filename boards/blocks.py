@@ -58,6 +58,7 @@ _PARTS = {
     "share": ("memory share", "link"),
     "sdram": ("memory controller", "memory controller"),
     "spram": ("memory controller", "memory controller"),
+    "psram": ("memory controller", "memory controller"),
     "pads": ("memory pads", "memory controller"),
 }
 """Instances, wherever they lie in a top -> (name of the part, its block)."""

@@ -2,6 +2,7 @@
 
 from penstock.boards.ecp5 import Ecp5
 from penstock.boards.family import Device
+from penstock.boards.gowin import Gowin
 from penstock.boards.ice40 import Ice40
 
 LFE5U_25F = Device(
@@ -36,4 +37,15 @@ ICE40UP5K = Device(
     bram=30,
     width=26,
     height=32,
+)
+GW1NR_9 = Device(
+    name="GW1NR-LV9QN88PC6/I5",
+    family=Gowin("GW1N-9C"),
+    nextpnr=("GW1NR-LV9QN88PC6/I5",),
+    lut=8640,
+    ff=6480,
+    dsp=40,
+    bram=26,
+    width=47,
+    height=29,
 )

@@ -42,7 +42,7 @@ class Ecp5(Family):
     }
     carry = ("FCI", "FCO")
 
-    def nextpnr_arguments(self, device: Device, seed: int) -> list[str]:
+    def nextpnr_arguments(self, device: Device, seed: int, megahertz: float) -> list[str]:
         return [
             *(*device.nextpnr, "--json", NETLIST, "--lpf", self.constraints_file),
             *("--seed", str(seed)),

@@ -41,8 +41,11 @@ class Family(ABC):
     """Ports of a packed cell by which carry chains are linked."""
 
     @abstractmethod
-    def nextpnr_arguments(self, device: "Device", seed: int) -> list[str]:
-        """NETLIST and the constraints become PLACED, REPORT and the routed design."""
+    def nextpnr_arguments(self, device: "Device", seed: int, megahertz: float) -> list[str]:
+        """NETLIST and the constraints become PLACED, REPORT and the routed design.
+
+        ``megahertz`` is for a tool whose constraints do not name the clock.
+        """
 
     @abstractmethod
     def packer_arguments(self, bitstream: str) -> list[str]:
@@ -50,7 +53,7 @@ class Family(ABC):
 
     @abstractmethod
     def constraints(self, sites: Mapping[str, str], megahertz: int) -> str:
-        """Pins at sites, the clock at pin ``clk``."""
+        """Pins at sites; the clock, at pin ``clk``, where the format has one."""
 
     @abstractmethod
     def taken(self, instance: Instance) -> Mapping[str, int]:

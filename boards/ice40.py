@@ -33,7 +33,7 @@ class Ice40(Family):
     }
     carry = ("CIN", "COUT")
 
-    def nextpnr_arguments(self, device: Device, seed: int) -> list[str]:
+    def nextpnr_arguments(self, device: Device, seed: int, megahertz: float) -> list[str]:
         return [
             *(*device.nextpnr, "--json", NETLIST, "--pcf", self.constraints_file),
             *("--seed", str(seed), "--timing-allow-fail", "-q", "-l", "nextpnr.log"),

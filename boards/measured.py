@@ -72,7 +72,7 @@ def _floorplan(device: Device, by_block: _Blocks) -> dict:
         tiles = {"dsp": [], "bram": []}
         logic = Counter()
         for resource, site in inside:
-            x, y = map(int, re.match(r"X(\d+)/Y(\d+)/", site).groups())
+            x, y = map(int, re.match(r"X(\d+)/?Y(\d+)/", site).groups())
             if resource in tiles:
                 tiles[resource].append([x, y])
             else:

@@ -86,7 +86,7 @@ def component(config: Config, block: str | None) -> wiring.Component:
 def stand_alone(made: wiring.Component, device: Device, megahertz: int) -> Top:
     """The component between its pins, as the tools take it."""
     constraints = device.family.constraints(SITES[device], megahertz)
-    return Top(to_verilog(Pins(made), TOP), constraints)
+    return Top(to_verilog(Pins(made), TOP), constraints, megahertz)
 
 
 def add_options(parser: argparse.ArgumentParser):

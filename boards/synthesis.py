@@ -99,15 +99,15 @@ class Flow:
         }
 
         def run(seed: int) -> Seed:
-            made = self._route_seed(files, seed)
+            made = self._route_seed(files, seed, top.megahertz)
             advance(1)
             return made
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             return list(pool.map(run, seeds))
 
-    def _route_seed(self, files: Mapping[str, str], number: int) -> Seed:
-        arguments = self.family.nextpnr_arguments(self.device, number)
+    def _route_seed(self, files: Mapping[str, str], number: int, megahertz: float) -> Seed:
+        arguments = self.family.nextpnr_arguments(self.device, number, megahertz)
         path = _path("seed", files, arguments, self.nextpnr)
         if not path.exists():
             with _whole(path) as work:
@@ -122,7 +122,7 @@ class Flow:
                 else:
                     _keep_cells(work, self.family)
                 (work / RUN).write_text(json.dumps({"seconds": round(seconds, 1)}))
-                for name in (*files, PLACED):
+                for name in {*files, PLACED} - {self.family.routed}:
                     (work / name).unlink(missing_ok=True)
         return Seed(number, path)
 

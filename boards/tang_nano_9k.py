@@ -7,10 +7,12 @@ from amaranth.lib.cdc import ResetSynchronizer
 from amaranth_boards.resources import ButtonResources, LEDResources, UARTResource
 from amaranth_boards.tang_nano_9k import TangNano9kPlatform
 
+from penstock.boards.description import BoardDescription
+from penstock.boards.devices import GW1NR_9
 from penstock.boards.psram import Psram
 from penstock.boards.psram_pads import PsramPads
 from penstock.boards.system import HostedCore
-from penstock.config import Config
+from penstock.config import Config, preset
 from penstock.errors import PenstockError
 
 CRYSTAL_HZ = 27_000_000
@@ -90,3 +92,14 @@ class TangNano9k(Elaboratable):
             )
             m.d.comb += led.o.eq(system.leds[name])
         return m
+
+
+BOARD = BoardDescription(
+    name="tang-nano-9k",
+    device=GW1NR_9,
+    platform=TangNano9kPins,
+    config=preset("icebreaker"),
+    clock_hz=CRYSTAL_HZ,
+    top=TangNano9k,
+    loader="tangnano9k",
+)

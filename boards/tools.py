@@ -22,11 +22,12 @@ class Tool:
     def __init__(self, name: str):
         self.name = name
         variable = name.upper().replace("-", "_")
-        beside = Path(sys.executable).with_name(f"yowasp-{name}")
+        names = (f"yowasp-{name}", name)
+        beside = (Path(sys.executable).with_name(each) for each in names)
         self.program = (
             os.environ.get(variable)
-            or (str(beside) if beside.exists() else None)
-            or shutil.which(f"yowasp-{name}")
+            or next((str(path) for path in beside if path.exists()), None)
+            or shutil.which(names[0])
         )
         if self.program is None:
             raise PenstockError(

@@ -12,10 +12,11 @@ from penstock.hw.verilog import header, rtlil_to_verilog
 
 @dataclass(frozen=True)
 class Top:
-    """A top's Verilog, and its constraints in the format of the device's tool."""
+    """A top's Verilog, its constraints in the format of the device's tool, and its clock."""
 
     verilog: str
     constraints: str
+    megahertz: float
 
 
 def elaborate_top(board: BoardDescription) -> Top:
@@ -30,7 +31,8 @@ def elaborate_top(board: BoardDescription) -> Top:
     _check_fits(board, design)
     files = platform.prepare(design, TOP, emit_src=False).files
     verilog = header(board.config) + rtlil_to_verilog(files[f"{TOP}.il"])
-    return Top(verilog, files[f"{TOP}.{board.device.family.constraints_suffix}"])
+    constraints = files[f"{TOP}.{board.device.family.constraints_suffix}"]
+    return Top(verilog, constraints, board.clock_hz / 1e6)
 
 
 def _check_fits(board: BoardDescription, design: Fragment):

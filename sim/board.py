@@ -9,11 +9,15 @@ from amaranth.hdl import ClockSignal, Const, Instance, Module, ResetSignal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from penstock.boards.description import BoardDescription
+from penstock.boards.icebreaker import BOARD as ICEBREAKER
+from penstock.boards.icebreaker import Icebreaker
 from penstock.boards.sdram import W9825G6_6
 from penstock.boards.system import LEDS
 from penstock.boards.top import elaborate_top
 from penstock.boards.ulx3s_25f import BOARD as ULX3S_25F
 from penstock.boards.ulx3s_85f import Ulx3s
+from penstock.sim.netlist import cell_models
 from penstock.sim.runner import Build, build_component
 from penstock.sim.sdram_board import MESSAGE_BYTES, MODEL, chip_times
 
@@ -63,13 +67,49 @@ def build_ulx3s(folder: Path) -> Build:
     Clock and bit rate are its own only in number: a slower clock, four cycles a bit.
     """
 
-    def top(config, clock_hz):
-        return Ulx3s(config, clock_hz, baud=clock_hz // DIVISOR)
+    board = dataclasses.replace(ULX3S_25F, clock_hz=CLOCK_HZ)
+    sources = [_top(board, Ulx3s, folder), MODEL]
+    sources += [FOLDER / "ulx3s_board.sv", FOLDER / "ecp5_pads.sv", FOLDER / "ecp5.sv"]
+    return build_component(Ulx3sAtPins(), sources=sources)
 
-    board = dataclasses.replace(ULX3S_25F, clock_hz=CLOCK_HZ, top=top)
+
+class IcebreakerAtPins(wiring.Component):
+    """An iCEBreaker with the part that can be broken off."""
+
+    def __init__(self):
+        ports = {"rx": In(1, init=1), "tx": Out(1), "button": In(1), "leds": Out(LEDS)}
+        super().__init__(ports)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.board = Instance(
+            "penstock_icebreaker_board",
+            i_clk=ClockSignal(),
+            i_button=self.button | ResetSignal(),
+            i_rx=self.rx,
+            o_tx=self.tx,
+            **{f"o_{name}": self.leds[name] for name, _ in LEDS},
+        )
+        return m
+
+
+def build_icebreaker(folder: Path) -> Build:
+    """As `build_ulx3s`, at the board's own clock, with yosys' models of the iCE40's primitives."""
+    models = folder / "cells.v"
+    models.write_text(cell_models(["SB_MAC16", "SB_SPRAM256KA"]))
+    sources = [_top(ICEBREAKER, Icebreaker, folder), models]
+    sources += [FOLDER / "icebreaker_board.sv", FOLDER / "ice40_pads.sv"]
+    return build_component(IcebreakerAtPins(), sources=sources)
+
+
+def _top(board: BoardDescription, top: type, folder: Path) -> Path:
+    """The board's Verilog, of a module FPGA, its line at DIVISOR and its link's SILENCE."""
+
+    def faster(config, clock_hz):
+        return top(config, clock_hz, baud=clock_hz // DIVISOR)
+
     with patch("penstock.boards.link.LONGEST_SILENCE", SILENCE):
-        verilog = elaborate_top(board).verilog
+        verilog = elaborate_top(dataclasses.replace(board, top=faster)).verilog
     path = folder / f"{FPGA}.v"
     path.write_text(re.sub(r"(\bmodule |\\)top\b", rf"\g<1>{FPGA}", verilog))
-    sources = [path, MODEL, FOLDER / "ulx3s_board.sv", FOLDER / "ecp5_pads.sv", FOLDER / "ecp5.sv"]
-    return build_component(Ulx3sAtPins(), sources=sources)
+    return path

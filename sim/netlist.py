@@ -51,7 +51,7 @@ def build_netlist(component: wiring.Component) -> Build:
     Raises PenstockError where yosys is missing, SynthesisError or SimulationError where one fails.
     """
     flow = Flow(ICE40UP5K)
-    folder = flow.synthesize(Top(to_verilog(component, TOP), ""))
+    folder = flow.synthesize(Top(to_verilog(component, TOP), constraints="", megahertz=24))
     text = (folder / NETLIST).read_text()
     cells = {cell["type"] for cell in json.loads(text)["modules"][TOP]["cells"].values()}
     cells.discard("$scopeinfo")  # of no hardware

@@ -5,20 +5,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from random_networks import Builder
+from random_networks import builder_for
 
 from penstock.boards.serial_link import blocks
 from penstock.cli import main
 from penstock.compiler import compile_network
-from penstock.config import preset
+from penstock.config import Config, preset
 from penstock.gold.runner import run as golden
 from penstock.images import held_out_digits
 from penstock.network import INPUT, SHIPPED, Network, Shape, load_network
 from penstock.program import save_program
-from penstock.sim.board import DIVISOR, build_ulx3s
-from penstock.sim.runner import run
+from penstock.sim.board import DIVISOR, build_icebreaker, build_ulx3s
+from penstock.sim.runner import Build, run
 
-CONFIG = preset("ulx3s-25f")
 IMAGES = 4
 BOTH = """
 import sys
@@ -43,9 +42,9 @@ from penstock.registers import Command
 
 program = load_program("program.bin")
 content = bytearray(MemoryMap(program, 0).program_bytes())
-content[-1] ^= 1
+content[len(content) // 2] ^= 1
 with Board(sys.argv[1], int(sys.argv[2])) as board:
-    assert board.memory_bytes == 1 << 25
+    assert board.memory_bytes == MEMORY_BYTES
     board.write_memory(0, bytes(content))
     assert board.read_memory(0, len(content)) == content
     try:
@@ -63,9 +62,35 @@ with Board(sys.argv[1], int(sys.argv[2])) as board:
 """
 
 
+@dataclasses.dataclass(frozen=True)
+class Simulated:
+    """A board's top at its pins."""
+
+    config: Config
+    memory_bytes: int
+    build: Build
+
+
+@pytest.fixture(scope="module")
+def ulx3s(tmp_path_factory):
+    build = build_ulx3s(tmp_path_factory.mktemp("ulx3s"))
+    return Simulated(preset("ulx3s-25f"), 1 << 25, build)
+
+
+@pytest.fixture(scope="module")
+def icebreaker(tmp_path_factory):
+    build = build_icebreaker(tmp_path_factory.mktemp("icebreaker"))
+    return Simulated(preset("icebreaker"), 1 << 17, build)
+
+
+@pytest.fixture(params=["ulx3s", "icebreaker"])
+def board(request):
+    return request.getfixturevalue(request.param)
+
+
 def small_network(seed: int = 7) -> Network:
     """A gated network for digits of few weights, random ones, its thresholds near their sums."""
-    builder = Builder(np.random.default_rng(seed), CONFIG, 10**9)
+    builder = builder_for(np.random.default_rng(seed), preset("icebreaker"), 10**9)
     builder.start(Shape(channels=1, height=16, width=16, signed=False))
     builder.tensors = {INPUT: held_out_digits(IMAGES)[0]}
     one = (1, 1, 1, 1)
@@ -76,14 +101,9 @@ def small_network(seed: int = 7) -> Network:
     return builder.network("small")
 
 
-@pytest.fixture(scope="module")
-def ulx3s(tmp_path_factory):
-    return build_ulx3s(tmp_path_factory.mktemp("ulx3s"))
-
-
-def prepare(network: Network, folder: Path) -> dict:
+def prepare(network: Network, config: Config, folder: Path) -> dict:
     """Files and parameters of the bench: program, images, what the golden model makes of them."""
-    program = compile_network(network, CONFIG)
+    program = compile_network(network, config)
     images, _ = held_out_digits(IMAGES)
     results = {way: golden(network, images, way == "on") for way in ("on", "off")}
     for decisions in results["on"].decisions.values():
@@ -92,24 +112,34 @@ def prepare(network: Network, folder: Path) -> dict:
     np.savez(folder / "golden.npz", **{way: r.tensors[last] for way, r in results.items()})
     np.save(folder / "images.npy", images)
     save_program(program, folder / "program.bin")
+    (folder / "both.py").write_text(BOTH)
     return {"program_bytes": 8 * program.header["length"], "divisor": DIVISOR}
 
 
-def test_digits(ulx3s, tmp_path):
+def test_digits(board, tmp_path):
     """The shipped network, gating on and off."""
-    parameters = prepare(load_network(SHIPPED["digits"]), tmp_path)
-    (tmp_path / "both.py").write_text(BOTH)
-    run(ulx3s, "penstock.sim.tb_board", parameters, tests=1, seed=1, folder=tmp_path)
+    parameters = prepare(load_network(SHIPPED["digits"]), board.config, tmp_path)
+    run(board.build, "penstock.sim.tb_board", parameters, tests=1, seed=1, folder=tmp_path)
 
 
-def test_what_goes_wrong(ulx3s, tmp_path):
+def test_what_goes_wrong(board, tmp_path):
     """Of the host, the cable, the program and the board; and the next run works."""
     network = small_network()
-    parameters = prepare(network, tmp_path)
-    other = dataclasses.replace(CONFIG, name="other", queue_groups=CONFIG.queue_groups // 2)
+    parameters = prepare(network, board.config, tmp_path)
+    other = preset("ulx3s-25f" if board.config.engine == "compact" else "ulx3s-85f")
     save_program(compile_network(network, other), tmp_path / "wrong.bin")
-    (tmp_path / "corrupt.py").write_text(CORRUPT)
-    run(ulx3s, "penstock.sim.tb_board_faults", parameters, tests=4, seed=1, folder=tmp_path)
+    (tmp_path / "corrupt.py").write_text(f"MEMORY_BYTES = {board.memory_bytes}\n{CORRUPT}")
+    bench = "penstock.sim.tb_board_faults"
+    run(board.build, bench, parameters, tests=4, seed=1, folder=tmp_path)
+
+
+def test_what_an_icebreaker_shows_and_refuses(icebreaker, tmp_path):
+    """LEDs, button, and images that do not fit its SPRAMs."""
+    parameters = prepare(small_network(), icebreaker.config, tmp_path)
+    images, _ = held_out_digits(360)
+    np.save(tmp_path / "many.npy", np.concatenate([images, images]))
+    bench = "penstock.sim.tb_icebreaker"
+    run(icebreaker.build, bench, parameters, tests=2, seed=1, folder=tmp_path)
 
 
 @pytest.mark.parametrize("address, size", [(0, 8), (0, 512), (64, 512), (448, 1600), (512, 0)])
@@ -121,7 +151,7 @@ def test_transfers_end_at_blocks(address, size):
 
 
 def test_no_such_port(tmp_path, capsys):
-    save_program(compile_network(small_network(), CONFIG), tmp_path / "small.bin")
+    save_program(compile_network(small_network(), preset("tiny")), tmp_path / "small.bin")
     assert main(["run", "--port", "/dev/nothing", str(tmp_path / "small.bin")]) == 2
     assert capsys.readouterr().err == (
         "penstock: error: port /dev/nothing: must be a serial port that can be opened "

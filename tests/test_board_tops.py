@@ -28,19 +28,23 @@ module SB_IO #(parameter PIN_TYPE = 0, PULLUP = 0, IO_STANDARD = "")
 module IB(input I, output O); endmodule
 module OBZ(input I, T, output O); endmodule
 module BB(input I, T, output O, inout B); endmodule
+module IBUF(input I, output O); endmodule
+module TBUF(input I, OEN, output O); endmodule
+module IOBUF(input I, OEN, output O, inout IO); endmodule
 module TRELLIS_FF #(parameter GSR = "", CEMUX = "", CLKMUX = "", LSRMUX = "", SRMODE = "",
     REGSET = "") (input CLK, LSR, CE, DI, output Q); endmodule
 """
 """Pads, which Verilator does not take from the library, and what its flip-flops are made of."""
 
 CONSTRAINTS = {
-    "ecp5": (
+    "lpf": (
         r'^LOCATE COMP "(.*)" SITE "(\w+)";',
         'FREQUENCY PORT "clk25_0__io" 25000000.0 HZ;',
     ),
-    "ice40": (r"^set_io (\S+) (\d+)$", "set_frequency clk12_0__io 12.0\n"),
+    "pcf": (r"^set_io (\S+) (\d+)$", "set_frequency clk12_0__io 12.0\n"),
+    "cst": (r'^\s*IO_LOC "(.*)" (\w+);', ""),
 }
-"""Target -> (the line of a pin, that of the clock)."""
+"""Suffix -> (the line of a pin, that of the clock, where the format has one)."""
 
 
 @pytest.fixture(scope="module", params=BOARDS)
@@ -76,11 +80,12 @@ def test_every_port_has_its_pin_and_the_clock_its_frequency(board, top):
         for name, width in ports.items()
         for bit in range(width)
     }
-    located, clock = CONSTRAINTS[board.device.family.target]
+    located, clock = CONSTRAINTS[board.device.family.constraints_suffix]
     placed = re.findall(located, top.constraints, re.MULTILINE)
     assert {name for name, _ in placed} >= bits
     assert len({site for _, site in placed}) == len(placed)
     assert clock in top.constraints
+    assert top.megahertz == board.clock_hz / 1e6
 
 
 def test_primitives_are_counted(board):
@@ -89,6 +94,7 @@ def test_primitives_are_counted(board):
         "ulx3s-85f": {"dsp": 156, "bram": 204},
         "ulx3s-25f": {"dsp": 21, "bram": 48},
         "icebreaker": {"dsp": 8, "bram": 28},
+        "tang-nano-9k": {"dsp": 0, "bram": 26},
     }
     assert board.device.primitives(design) == taken[board.name]
 

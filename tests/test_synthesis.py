@@ -308,7 +308,7 @@ def test_what_does_not_fit_is_refused_before_synthesis(changes, message, tmp_pat
     [
         (
             ["--board", "ulx4s"],
-            "board must be one of ulx3s-85f, ulx3s-25f, icebreaker, small, not 'ulx4s'",
+            "board must be one of ulx3s-85f, ulx3s-25f, icebreaker, tang-nano-9k, small, not 'ulx4s'",
         ),
         ([*SMALL[1:], "--seeds", "0"], "argument --seeds: must be an integer in 1..64, not '0'"),
         ([*SMALL[1:], "--json", "none/x.json"], "none/x.json: must be a writable file"),
