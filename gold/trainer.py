@@ -40,8 +40,8 @@ class Recipe:
     """SGD with Nesterov momentum, over one cycle of the learning rate.
 
     With ``threshold_from`` the gates' thresholds begin there and rise to ``threshold_target``
-    linearly during the first quarter, in standard deviations of the partial sums; each channel keeps
-    what it has learned on top. Raises PenstockError where a number breaks its rule.
+    linearly during the first quarter, in standard deviations of the partial sums; each channel
+    keeps what it has learned on top. Raises PenstockError where a number breaks its rule.
     """
 
     epochs: int

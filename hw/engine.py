@@ -94,9 +94,8 @@ class Engine(wiring.Component):
 
     ``fetch`` reads layer ``fetch_index`` into ``next`` while another one runs; when ``ready``,
     ``swap`` makes it the running layer, which begins at once. ``done`` is high when no layer runs
-    and every result is written, or will be before a next layer can read it. At most one step
-    (rows x lanes multiplications) a cycle; the pipeline behind the dispatcher never stalls, about
-    50 cycles from a step to its write.
+    and every result is written. At most one step (rows x lanes multiplications) a cycle; the
+    pipeline behind the dispatcher never stalls, about 50 cycles from a step to its write.
     """
 
     def __init__(self, cfg: Config):

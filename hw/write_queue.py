@@ -25,9 +25,9 @@ def entry_layout(cfg: Config) -> data.StructLayout:
 
 
 def chosen_layout(cfg: Config) -> data.StructLayout:
-    """Results of one group in distinct banks, which are written together."""
+    """Results of one group in distinct banks, which are written together; ``ends``: its last."""
     rows = result_layout(cfg).members["rows"]
-    return data.StructLayout({"rows": rows, "lane": 4, "buffer": 1})
+    return data.StructLayout({"rows": rows, "lane": 4, "buffer": 1, "pooled": 1, "ends": 1})
 
 
 def same_bank(group) -> Value:
@@ -44,8 +44,8 @@ class WriteQueue(wiring.Component):
     of each bank goes first, the others one bank write a cycle later. Results that leave together
     wait while a word of theirs is read as a residual, up to two such sets. Words of the next image
     (``load``) fill the banks that are free. ``i`` takes no backpressure: each group needs a credit
-    (see Dispatcher), given back by ``written`` when it leaves its place, two cycles before its last
-    write or more; ``word`` and ``load`` are ordinary streams.
+    (see Dispatcher), given back by ``written``, or ``pooled``, in the cycle of its last write;
+    ``word`` and ``load`` are ordinary streams.
 
     Results are written one cycle after it was decided, and the ``residual`` that counts is that
     cycle's: the buffers take it one cycle later than it comes here.
@@ -95,24 +95,21 @@ class WriteQueue(wiring.Component):
                 pending[row].eq(fifo.r_rdy & ~head.raw & head.rows[row].valid & ~done[row]),
                 granted[row].eq(pending[row] & ~blocked),
             ]
-        leaving = Signal()
+        # A classifier's word leaves with a set of no results.
+        leaving, word = Signal(), Signal()
         m.d.comb += [
-            chosen.i.valid.eq(pending.any()),
+            word.eq(fifo.r_rdy & head.raw & head.rows[0].valid),
+            self.word.valid.eq(word & chosen.i.ready),
+            self.word.payload.data.eq(head.word),
+            self.word.payload.last.eq(head.last),
+            chosen.i.valid.eq(fifo.r_rdy & (self.word.ready | ~word)),
             chosen.i.payload.rows.eq(head.rows),
             chosen.i.payload.lane.eq(head.lane),
             chosen.i.payload.buffer.eq(head.buffer),
-            self.word.valid.eq(fifo.r_rdy & head.raw & head.rows[0].valid),
-            self.word.payload.data.eq(head.word),
-            self.word.payload.last.eq(head.last),
-            leaving.eq(
-                fifo.r_rdy
-                & ((pending & ~granted) == 0)
-                & (chosen.i.ready | ~pending.any())
-                & (self.word.ready | ~self.word.valid)
-            ),
+            chosen.i.payload.pooled.eq(head.pooled),
+            chosen.i.payload.ends.eq((pending & ~granted) == 0),
+            leaving.eq(chosen.i.valid & chosen.i.ready & chosen.i.payload.ends),
             fifo.r_en.eq(leaving),
-            self.written.eq(leaving & ~head.pooled),
-            self.pooled.eq(leaving & head.pooled),
         ]
         for row in range(cfg.rows):
             m.d.comb += chosen.i.payload.rows[row].valid.eq(granted[row])
@@ -132,11 +129,19 @@ class WriteQueue(wiring.Component):
     def _bank_writes(self, m: Module, chosen):
         cfg, results = self.cfg, chosen.payload
         rows, buffer, mask = Signal(results.rows.shape()), Signal(), Signal(cfg.word)
-        m.d.comb += chosen.ready.eq(~self._read_next(results))
-        m.d.sync += [rows.eq(results.rows), buffer.eq(results.buffer)]
+        decided = Signal()
+        m.d.comb += [
+            chosen.ready.eq(~self._read_next(results)),
+            decided.eq(chosen.valid & chosen.ready),
+        ]
+        m.d.sync += [
+            rows.eq(results.rows),
+            buffer.eq(results.buffer),
+            self.written.eq(decided & results.ends & ~results.pooled),
+            self.pooled.eq(decided & results.ends & results.pooled),
+        ]
         for row in range(cfg.rows):
-            leaves = chosen.valid & chosen.ready & results.rows[row].valid
-            m.d.sync += rows[row].valid.eq(leaves)
+            m.d.sync += rows[row].valid.eq(decided & results.rows[row].valid)
         for lane in range(cfg.word):
             m.d.sync += mask[lane].eq(results.lane == lane)
         load = self.load.payload

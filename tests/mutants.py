@@ -530,8 +530,16 @@ MUTANTS = [
         "pooled means give back a credit that they did not take",
         "credit",
         "hw/write_queue.py",
-        "self.written.eq(leaving & ~head.pooled)",
-        "self.written.eq(leaving)",
+        "decided & results.ends & ~results.pooled",
+        "decided & results.ends",
+        block("writes"),
+    ),
+    Mutant(
+        "a group is reported as written before its last results are",
+        "race",
+        "hw/write_queue.py",
+        "decided & results.ends & ~results.pooled",
+        "leaving & ~head.pooled",
         block("writes"),
     ),
     Mutant(

@@ -41,6 +41,7 @@ class WritesInOrder(wiring.Component):
             }
         )
         self.inside = Signal(range(cfg.write_groups + 1))  # groups that came and have not left
+        self.unwritten = Signal.like(self.inside)  # groups that came and are not written
         self.watching, self.ahead = Signal(), Signal.like(self.inside)
         self.group, self.done = Signal(result_layout(cfg)), Signal(cfg.rows)
 
@@ -60,9 +61,9 @@ class WritesInOrder(wiring.Component):
         inside = Inside(queue)
         chosen = inside.block("chosen")
         self._contract(m)
-        self._order(m, queue)
+        self._order(m, inside["leaving"])
         self._results(m, chosen.component)
-        self._sets(m, chosen)
+        self._sets(m, queue, chosen)
         self._writes(m, queue, chosen.component.o)
         self._loads(m, queue)
         self._reads(m, queue)
@@ -74,7 +75,7 @@ class WritesInOrder(wiring.Component):
         """What the surroundings promise."""
         # Dispatcher: write_credit, one for each group on its way or in the queue; a fused pooling's
         # means have no other groups beside them and are at most pool_channels.
-        m.d.comb += Assume(~self.valid | (self.inside < self.cfg.write_groups))
+        m.d.comb += Assume(~self.valid | (self.unwritten < self.cfg.write_groups))
         # ResultPointers and InputLoader: banks are 0..2 x 0..2; the compiler: a word's channels.
         m.d.comb += [
             Assume(~self.valid | self._lawful(self.results)),
@@ -87,17 +88,13 @@ class WritesInOrder(wiring.Component):
         banks = Cat(~row.valid | _is_bank(row.pointer) for row in group.rows)
         return group.raw | (banks.all() & (group.lane < self.cfg.word))
 
-    def _order(self, m: Module, queue: WriteQueue):
-        """Which group is the first; it leaves with a pulse of its kind."""
-        self.left = left = Signal()
-        self.first = first = self.watching & (self.ahead == 0)
+    def _order(self, m: Module, left: Value):
+        """Which group is the first."""
+        self.left = left
+        self.first = self.watching & (self.ahead == 0)
         m.d.comb += [
-            left.eq(queue.written | queue.pooled),
-            Assert(~(queue.written & queue.pooled)),
             Assert(~left | (self.inside != 0)),
-            Assert(~(first & left) | (queue.pooled == self.group.pooled)),
             Cover(left & (self.inside == min(self.cfg.write_groups, FEW_GROUPS))),
-            Cover(queue.pooled),
         ]
         m.d.sync += self.inside.eq(self.inside + self.valid - left)
         with m.If(left & self.watching):
@@ -123,6 +120,7 @@ class WritesInOrder(wiring.Component):
                 Assert((going & ~missing) == 0),
                 Assert(~self.left | ((missing & ~going) == 0)),
                 Assert(~taken | (found.lane == group.lane) & (found.buffer == group.buffer)),
+                Assert(~taken | (found.ends == self.left) & (found.pooled == group.pooled)),
                 Cover(self.left & (self.done != 0)),  # one bank, several cycles
                 Cover(self.left & (going == (1 << rows) - 1)),
             ]
@@ -138,8 +136,11 @@ class WritesInOrder(wiring.Component):
                         met = missing[before] & (Cat(other.pointer.u, other.pointer.v) == place)
                         m.d.comb += Assert(~met)
 
-    def _sets(self, m: Module, chosen: Inside):
-        """Chosen sets leave in their order: the first two, and there are no more."""
+    def _sets(self, m: Module, queue: WriteQueue, chosen: Inside):
+        """Chosen sets leave in their order: the first two, and there are no more.
+
+        A group's last one tells that it is written, in the cycle of its write.
+        """
         block, count = chosen.component, Signal(range(3))
         sets = [Signal.like(block.i.payload, name=f"set_{index}") for index in range(2)]
         came, gone = moves(block.i), moves(block.o)
@@ -155,6 +156,16 @@ class WritesInOrder(wiring.Component):
             Assert(count <= 2),
             Assert(block.o.valid == (count != 0)),
             Assert(chosen["free"] == (count != 2)),
+        ]
+        pulse, kind = Signal(), Signal()
+        m.d.sync += [pulse.eq(gone & sets[0].ends), kind.eq(sets[0].pooled)]
+        ending = ((count != 0) & sets[0].ends) + ((count == 2) & sets[1].ends)
+        m.d.sync += self.unwritten.eq(self.unwritten + self.valid - pulse)
+        m.d.comb += [
+            Assert(queue.written == (pulse & ~kind)),
+            Assert(queue.pooled == (pulse & kind)),
+            Assert(self.unwritten == self.inside + ending + pulse),
+            Cover(queue.pooled),
         ]
         with m.If(count != 0):
             m.d.comb += Assert(block.o.payload == sets[0])
@@ -248,6 +259,8 @@ class WritesInOrder(wiring.Component):
             m.d.sync += waiting.eq(waiting + 1)
         latency = Mux(fifo.r_rdy, 1, 0)
         written = sum(done[row] for row in range(self.cfg.rows))
+        head = data.View(entry_layout(self.cfg), inside["first"]).group
+        wanted = Mux(head.raw, 0, Cat(row.valid for row in head.rows))
         m.d.comb += [
             Assert(waiting <= self.cfg.rows + 1),
             Assert(waiting <= written + latency + room),
@@ -255,6 +268,7 @@ class WritesInOrder(wiring.Component):
             Assert(fifo.level == self.inside),
             Assert(fifo.w_rdy | ~fifo.w_en),
             Assert(fifo.r_rdy | (done == 0)),
+            Assert((done == 0) | ((done & ~wanted) == 0) & ((wanted & ~done) != 0)),
             Assert(~self.watching | (self.ahead < self.inside)),
         ]
         queued = data.View(
@@ -285,8 +299,9 @@ PROOFS = [
         name="order",
         configuration=name,
         statement="every result is written once and in order, none into a word that is being read;"
-        " a group leaves in one free cycle more than it has rows, or fewer; a loaded word is"
-        " written when it is taken; a classifier's word waits until it is taken",
+        " a group leaves in one free cycle more than it has rows, or fewer, and is reported in the"
+        " cycle of its last write; a loaded word is written when it is taken; a classifier's word"
+        " waits until it is taken",
         top=functools.partial(WritesInOrder, cfg, bits),
         depth=2,
         cover_depth=12,
