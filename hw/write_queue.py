@@ -9,6 +9,7 @@ from penstock.config import BANKS, Config
 from penstock.hw.buffers import write_layout
 from penstock.hw.layouts import bank_pointer_layout, bank_word_layout, result_layout
 from penstock.hw.output_writer import raw_result_layout
+from penstock.hw.register_slice import RegisterSlice
 
 DECISION_LATENCY = 1
 """Cycles from the decision that a result is written to its write."""
@@ -23,6 +24,12 @@ def entry_layout(cfg: Config) -> data.StructLayout:
     return data.StructLayout({"group": result_layout(cfg), "same_bank": pairs})
 
 
+def chosen_layout(cfg: Config) -> data.StructLayout:
+    """Results of one group in distinct banks, which are written together; ``ends``: its last."""
+    rows = result_layout(cfg).members["rows"]
+    return data.StructLayout({"rows": rows, "lane": 4, "buffer": 1, "pooled": 1, "ends": 1})
+
+
 def same_bank(group) -> Value:
     """The entry's bits of a group of results."""
     banks = [Cat(result.pointer.u, result.pointer.v) for result in group.rows]
@@ -34,9 +41,10 @@ class WriteQueue(wiring.Component):
     """Writes each group of results into an activation buffer, or a classifier's word to memory.
 
     A group leaves in one cycle when its results lie in distinct banks; otherwise the first result
-    of each bank goes first, the others one bank write a cycle later. A result waits while its word
-    is read as a residual. Words of the next image (``load``) fill the banks that are free. ``i``
-    takes no backpressure: each group needs a credit (see Dispatcher), given back by ``written``;
+    of each bank goes first, the others one bank write a cycle later. Results that leave together
+    wait while a word of theirs is read as a residual, up to two such sets. Words of the next image
+    (``load``) fill the banks that are free. ``i`` takes no backpressure: each group needs a credit
+    (see Dispatcher), given back by ``written``, or ``pooled``, in the cycle of its last write;
     ``word`` and ``load`` are ordinary streams.
 
     Results are written one cycle after it was decided, and the ``residual`` that counts is that
@@ -74,49 +82,68 @@ class WriteQueue(wiring.Component):
         ]
         head = first.group
 
-        # Which of the head's results may be written in the next cycle.
+        # The first result of each bank goes first.
+        m.submodules.chosen = chosen = RegisterSlice(chosen_layout(cfg))
         done = Signal(cfg.rows)
         pending, granted = Signal(cfg.rows), Signal(cfg.rows)
         for row in range(cfg.rows):
-            result = head.rows[row]
-            held = self._read_next(head, result.pointer)
-            blocked = held
+            blocked = Const(0, 1)
             if row:
                 pairs = first.same_bank[row * (row - 1) // 2 :][:row]
-                blocked |= (pairs & pending[:row]).any()
+                blocked = (pairs & pending[:row]).any()
             m.d.comb += [
-                pending[row].eq(fifo.r_rdy & ~head.raw & result.valid & ~done[row]),
+                pending[row].eq(fifo.r_rdy & ~head.raw & head.rows[row].valid & ~done[row]),
                 granted[row].eq(pending[row] & ~blocked),
             ]
-        leaving = Signal()
+        # A classifier's word leaves with a set of no results.
+        leaving, word = Signal(), Signal()
         m.d.comb += [
-            self.word.valid.eq(fifo.r_rdy & head.raw & head.rows[0].valid),
+            word.eq(fifo.r_rdy & head.raw & head.rows[0].valid),
+            self.word.valid.eq(word & chosen.i.ready),
             self.word.payload.data.eq(head.word),
             self.word.payload.last.eq(head.last),
-            leaving.eq(
-                fifo.r_rdy & ((pending & ~granted) == 0) & (~self.word.valid | self.word.ready)
-            ),
+            chosen.i.valid.eq(fifo.r_rdy & (self.word.ready | ~word)),
+            chosen.i.payload.rows.eq(head.rows),
+            chosen.i.payload.lane.eq(head.lane),
+            chosen.i.payload.buffer.eq(head.buffer),
+            chosen.i.payload.pooled.eq(head.pooled),
+            chosen.i.payload.ends.eq((pending & ~granted) == 0),
+            leaving.eq(chosen.i.valid & chosen.i.ready & chosen.i.payload.ends),
             fifo.r_en.eq(leaving),
-            self.written.eq(leaving & ~head.pooled),
-            self.pooled.eq(leaving & head.pooled),
         ]
-        m.d.sync += done.eq(Mux(leaving, 0, done | granted))
-        self._bank_writes(m, head, granted)
+        for row in range(cfg.rows):
+            m.d.comb += chosen.i.payload.rows[row].valid.eq(granted[row])
+        m.d.sync += done.eq(Mux(leaving, 0, done | Mux(chosen.i.ready, granted, 0)))
+        self._bank_writes(m, chosen.o)
         return m
 
-    def _read_next(self, head, pointer):
-        """Whether a residual is read from this word in the next cycle."""
-        matches = [residual.as_value() == pointer.as_value() for residual in self.residual]
-        return self.residual_reading & (head.buffer == self.residual_buffer) & Cat(matches).any()
+    def _read_next(self, chosen):
+        """Whether a residual is read from the word of one of the results in the next cycle."""
+        matches = [
+            result.valid & (residual.as_value() == result.pointer.as_value())
+            for residual in self.residual
+            for result in chosen.rows
+        ]
+        return self.residual_reading & (chosen.buffer == self.residual_buffer) & Cat(matches).any()
 
-    def _bank_writes(self, m: Module, head, granted):
-        cfg = self.cfg
-        rows, buffer, mask = Signal(head.rows.shape()), Signal(), Signal(cfg.word)
-        m.d.sync += [rows.eq(head.rows), buffer.eq(head.buffer)]
+    def _bank_writes(self, m: Module, chosen):
+        cfg, results = self.cfg, chosen.payload
+        rows, buffer, mask = Signal(results.rows.shape()), Signal(), Signal(cfg.word)
+        decided = Signal()
+        m.d.comb += [
+            chosen.ready.eq(~self._read_next(results)),
+            decided.eq(chosen.valid & chosen.ready),
+        ]
+        m.d.sync += [
+            rows.eq(results.rows),
+            buffer.eq(results.buffer),
+            self.written.eq(decided & results.ends & ~results.pooled),
+            self.pooled.eq(decided & results.ends & results.pooled),
+        ]
         for row in range(cfg.rows):
-            m.d.sync += rows[row].valid.eq(granted[row])
+            m.d.sync += rows[row].valid.eq(decided & results.rows[row].valid)
         for lane in range(cfg.word):
-            m.d.sync += mask[lane].eq(head.lane == lane)
+            m.d.sync += mask[lane].eq(results.lane == lane)
         load = self.load.payload
         blocked = []
         m.d.comb += self.write.loaded.eq(load.data)

@@ -8,18 +8,20 @@ from amaranth.lib.wiring import In
 
 from penstock.config import Config, preset
 from penstock.hw.layouts import bank_pointer_layout, bank_word_layout, result_layout
+from penstock.hw.register_slice import RegisterSlice
 from penstock.hw.write_queue import WriteQueue, entry_layout, same_bank
 from penstock.sim.formal.inside import Inside, InsideFifo
 from penstock.sim.formal.prover import Proof
 from penstock.sim.formal.reductions import END_BITS, FEW_GROUPS, ends, shortened, whole
+from penstock.sim.formal.rules import moves
 
 
 class WritesInOrder(wiring.Component):
     """Groups of results leave in order; each of their results is written once, before they leave.
 
     ``watch`` marks one group at a time, any group: ``ahead`` groups are to leave before it. A
-    result that is written is the first of the marked group's in its bank that was not (``done``),
-    and is written in the cycle behind the one in which the group was the first (``was_first``).
+    result that is chosen is the first of the marked group's in its bank that was not (``done``).
+    Chosen sets are written as they are, in order, each in the cycle behind that in which it leaves.
     ``bits`` tells which bits of results and words are compared, `ends` or `whole`.
     """
 
@@ -39,9 +41,9 @@ class WritesInOrder(wiring.Component):
             }
         )
         self.inside = Signal(range(cfg.write_groups + 1))  # groups that came and have not left
+        self.unwritten = Signal.like(self.inside)  # groups that came and are not written
         self.watching, self.ahead = Signal(), Signal.like(self.inside)
         self.group, self.done = Signal(result_layout(cfg)), Signal(cfg.rows)
-        self.was_group, self.was_first = Signal.like(self.group), Signal()
 
     def elaborate(self, platform):
         m = Module()
@@ -56,20 +58,24 @@ class WritesInOrder(wiring.Component):
             queue.residual.eq(self.residual),
             queue.word.ready.eq(self.ready),
         ]
+        inside = Inside(queue)
+        chosen = inside.block("chosen")
         self._contract(m)
-        self._order(m, queue)
-        self._results(m, queue)
+        self._order(m, inside["leaving"])
+        self._results(m, chosen.component)
+        self._sets(m, queue, chosen)
+        self._writes(m, queue, chosen.component.o)
         self._loads(m, queue)
         self._reads(m, queue)
         self._words(m, queue)
-        self._progress(m, queue)
+        self._progress(m, inside)
         return m
 
     def _contract(self, m: Module):
         """What the surroundings promise."""
         # Dispatcher: write_credit, one for each group on its way or in the queue; a fused pooling's
         # means have no other groups beside them and are at most pool_channels.
-        m.d.comb += Assume(~self.valid | (self.inside < self.cfg.write_groups))
+        m.d.comb += Assume(~self.valid | (self.unwritten < self.cfg.write_groups))
         # ResultPointers and InputLoader: banks are 0..2 x 0..2; the compiler: a word's channels.
         m.d.comb += [
             Assume(~self.valid | self._lawful(self.results)),
@@ -82,69 +88,110 @@ class WritesInOrder(wiring.Component):
         banks = Cat(~row.valid | _is_bank(row.pointer) for row in group.rows)
         return group.raw | (banks.all() & (group.lane < self.cfg.word))
 
-    def _order(self, m: Module, queue: WriteQueue):
-        """Which group is the first; it leaves with a pulse of its kind."""
-        self.left = left = Signal()
-        self.first = first = self.watching & (self.ahead == 0)
+    def _order(self, m: Module, left: Value):
+        """Which group is the first."""
+        self.left = left
+        self.first = self.watching & (self.ahead == 0)
         m.d.comb += [
-            left.eq(queue.written | queue.pooled),
-            Assert(~(queue.written & queue.pooled)),
             Assert(~left | (self.inside != 0)),
-            Assert(~(first & left) | (queue.pooled == self.group.pooled)),
             Cover(left & (self.inside == min(self.cfg.write_groups, FEW_GROUPS))),
-            Cover(queue.pooled),
         ]
         m.d.sync += self.inside.eq(self.inside + self.valid - left)
         with m.If(left & self.watching):
             m.d.sync += [self.ahead.eq(self.ahead - 1), self.watching.eq(self.ahead != 0)]
         with m.If(self.valid & self.watch & ~self.watching):
             m.d.sync += [self.watching.eq(1), self.ahead.eq(self.inside - left)]
-            m.d.sync += self.group.eq(self.results)
+            m.d.sync += [self.group.eq(self.results), self.done.eq(0)]
 
-    def _results(self, m: Module, queue: WriteQueue):
-        """Each result of the marked group is written once, where and as it should be."""
-        rows = self.cfg.rows
-        group, written = self.was_group, Signal(rows)
-        lane = (1 << group.lane)[: self.cfg.word]
-        done, missing, was_missing = Signal(rows), Signal(rows), Signal(rows)
-        was_left, was_inside = Signal(), Signal()
-        wanted = Mux(self.group.raw, 0, Cat(row.valid for row in self.group.rows))
-        m.d.comb += missing.eq(wanted & ~self.done)
-        m.d.sync += [
-            group.eq(self.group),
-            self.was_first.eq(self.first),
-            was_left.eq(self.left),
-            was_missing.eq(missing),
-            was_inside.eq(self.inside != 0),
-            done.eq(self.done),
+    def _results(self, m: Module, chosen: RegisterSlice):
+        """Each result of the marked group is chosen once, as it is, and all before it leaves."""
+        rows, group, taken = self.cfg.rows, self.group, moves(chosen.i)
+        missing, going = Signal(rows), Signal(rows)
+        wanted = Mux(group.raw, 0, Cat(row.valid for row in group.rows))
+        found = chosen.i.payload
+        m.d.comb += [
+            missing.eq(wanted & ~self.done),
+            going.eq(Mux(taken, Cat(row.valid for row in found.rows), 0)),
+            Assert(~taken | (self.inside != 0)),
         ]
-        for bank, write in enumerate(queue.write.banks):
-            hit = Signal(name=f"hit_{bank}")
+        with m.If(self.first):
+            m.d.sync += self.done.eq(self.done | going)
             m.d.comb += [
-                hit.eq((write.masks.as_value() != 0) & ~write.load),
-                Assert(~hit | was_inside),
+                Assert((going & ~missing) == 0),
+                Assert(~self.left | ((missing & ~going) == 0)),
+                Assert(~taken | (found.lane == group.lane) & (found.buffer == group.buffer)),
+                Assert(~taken | (found.ends == self.left) & (found.pooled == group.pooled)),
+                Cover(self.left & (self.done != 0)),  # one bank, several cycles
+                Cover(self.left & (going == (1 << rows) - 1)),
             ]
-            candidates = [
-                was_missing[index] & (row.pointer.u == bank // 3) & (row.pointer.v == bank % 3)
-                for index, row in enumerate(group.rows)
+            for index, row in enumerate(group.rows):
+                same, place = found.rows[index], Cat(row.pointer.u, row.pointer.v)
+                with m.If(going[index]):
+                    m.d.comb += [
+                        Assert(Cat(same.pointer.u, same.pointer.v) == place),
+                        Assert(self.bits(same.pointer.address) == self.bits(row.pointer.address)),
+                        Assert(self.bits(same.value) == self.bits(row.value)),
+                    ]
+                    for before, other in enumerate(group.rows[each] for each in range(index)):
+                        met = missing[before] & (Cat(other.pointer.u, other.pointer.v) == place)
+                        m.d.comb += Assert(~met)
+
+    def _sets(self, m: Module, queue: WriteQueue, chosen: Inside):
+        """Chosen sets leave in their order: the first two, and there are no more.
+
+        A group's last one tells that it is written, in the cycle of its write.
+        """
+        block, count = chosen.component, Signal(range(3))
+        sets = [Signal.like(block.i.payload, name=f"set_{index}") for index in range(2)]
+        came, gone = moves(block.i), moves(block.o)
+        left = Signal.like(count)
+        m.d.comb += left.eq(count - gone)
+        m.d.sync += count.eq(left + came)
+        with m.If(gone):
+            m.d.sync += sets[0].eq(sets[1])
+        for index, each in enumerate(sets):
+            with m.If(came & (left == index)):
+                m.d.sync += each.eq(block.i.payload)
+        m.d.comb += [
+            Assert(count <= 2),
+            Assert(block.o.valid == (count != 0)),
+            Assert(chosen["free"] == (count != 2)),
+        ]
+        pulse, kind = Signal(), Signal()
+        m.d.sync += [pulse.eq(gone & sets[0].ends), kind.eq(sets[0].pooled)]
+        ending = ((count != 0) & sets[0].ends) + ((count == 2) & sets[1].ends)
+        m.d.sync += self.unwritten.eq(self.unwritten + self.valid - pulse)
+        m.d.comb += [
+            Assert(queue.written == (pulse & ~kind)),
+            Assert(queue.pooled == (pulse & kind)),
+            Assert(self.unwritten == self.inside + ending + pulse),
+            Cover(queue.pooled),
+        ]
+        with m.If(count != 0):
+            m.d.comb += Assert(block.o.payload == sets[0])
+        with m.If(count == 2):
+            m.d.comb += Assert(chosen["spare"] == sets[1])
+
+    def _writes(self, m: Module, queue: WriteQueue, chosen):
+        """What leaves is written in the next cycle, each result where and as it should be."""
+        results, gone = Signal.like(chosen.payload), Signal()
+        m.d.sync += [results.eq(chosen.payload), gone.eq(moves(chosen))]
+        lane = (1 << results.lane)[: self.cfg.word]
+        for bank, write in enumerate(queue.write.banks):
+            here = [
+                gone & row.valid & (row.pointer.u == bank // 3) & (row.pointer.v == bank % 3)
+                for row in results.rows
             ]
-            with m.If(self.was_first & hit):
-                for index, row in enumerate(group.rows):
-                    with (m.If if index == 0 else m.Elif)(candidates[index]):
-                        m.d.comb += [
-                            written[index].eq(1),
-                            Assert(self.bits(write.value) == self.bits(row.value)),
-                            Assert(self.bits(write.address) == self.bits(row.pointer.address)),
-                            Assert(write.masks[group.buffer] == lane),
-                            Assert(write.masks[~group.buffer] == 0),
-                        ]
-                with m.Else():
-                    m.d.comb += Assert(0)  # doubled, or of another group
-        with m.If(self.was_first):
-            m.d.comb += self.done.eq(done | written)
-        m.d.comb += Assert(~(self.was_first & was_left) | ((was_missing & ~written) == 0))
-        m.d.comb += Cover(self.was_first & was_left & (done != 0))  # one bank, several cycles
-        m.d.comb += Cover(self.was_first & was_left & (written == (1 << rows) - 1))
+            m.d.comb += Assert(write.load == ~Cat(here).any())
+            # Banks are distinct, as `_results` shows.
+            for index, row in reversed(list(enumerate(results.rows))):
+                with (m.If if index == self.cfg.rows - 1 else m.Elif)(here[index]):
+                    m.d.comb += [
+                        Assert(self.bits(write.value) == self.bits(row.value)),
+                        Assert(self.bits(write.address) == self.bits(row.pointer.address)),
+                        Assert(write.masks[results.buffer] == lane),
+                        Assert(write.masks[~results.buffer] == 0),
+                    ]
 
     def _loads(self, m: Module, queue: WriteQueue):
         """A word of the next image is written when it is taken, and only then."""
@@ -198,11 +245,13 @@ class WritesInOrder(wiring.Component):
         with m.If(self.first & self.left & group.raw & group.rows[0].valid):
             m.d.comb += Assert(word.valid)
 
-    def _progress(self, m: Module, queue: WriteQueue):
-        """The first group leaves in `rows` cycles, and those in which it is held from outside."""
-        inside = Inside(queue)
+    def _progress(self, m: Module, inside: Inside):
+        """The first group leaves in `rows` + 1 cycles, and those in which it is held from outside.
+
+        One is lost where both chosen sets had to wait.
+        """
         fifo, done = inside["fifo"], inside["done"]
-        waiting = Signal(range(self.cfg.rows + 3))
+        waiting, room = Signal(range(self.cfg.rows + 4)), inside.block("chosen")["free"]
         free = ~self.residual_reading & self.ready
         with m.If(self.left | (self.inside == 0)):
             m.d.sync += waiting.eq(0)
@@ -210,13 +259,16 @@ class WritesInOrder(wiring.Component):
             m.d.sync += waiting.eq(waiting + 1)
         latency = Mux(fifo.r_rdy, 1, 0)
         written = sum(done[row] for row in range(self.cfg.rows))
+        head = data.View(entry_layout(self.cfg), inside["first"]).group
+        wanted = Mux(head.raw, 0, Cat(row.valid for row in head.rows))
         m.d.comb += [
-            Assert(waiting <= self.cfg.rows),
-            Assert(waiting <= written + latency),
+            Assert(waiting <= self.cfg.rows + 1),
+            Assert(waiting <= written + latency + room),
             # What ties the queue's inner state to the marked group, for the induction.
             Assert(fifo.level == self.inside),
             Assert(fifo.w_rdy | ~fifo.w_en),
             Assert(fifo.r_rdy | (done == 0)),
+            Assert((done == 0) | ((done & ~wanted) == 0) & ((wanted & ~done) != 0)),
             Assert(~self.watching | (self.ahead < self.inside)),
         ]
         queued = data.View(
@@ -247,8 +299,9 @@ PROOFS = [
         name="order",
         configuration=name,
         statement="every result is written once and in order, none into a word that is being read;"
-        " a group leaves in as many free cycles as it has rows, or fewer; a loaded word is written"
-        " when it is taken; a classifier's word waits until it is taken",
+        " a group leaves in one free cycle more than it has rows, or fewer, and is reported in the"
+        " cycle of its last write; a loaded word is written when it is taken; a classifier's word"
+        " waits until it is taken",
         top=functools.partial(WritesInOrder, cfg, bits),
         depth=2,
         cover_depth=12,
