@@ -26,7 +26,7 @@ JUDGE_LATENCY = 20
 """From a base group's last step to its judgement, without the levels of the adder tree."""
 PUSH_LATENCY = 3
 """From the judgement to the group of tasks that it completes being ready for dispatch."""
-WRITE_LATENCY = 37
+WRITE_LATENCY = 39
 """From a group's last step to its results in the write queue, without adder tree and rows."""
 LAYER_OVERHEAD = 13
 """From the end of one layer to the first step of the next."""
