@@ -31,17 +31,16 @@ fuzz: .venv/test
 	$(BIN)/python tests/fuzz.py --time $(TIME) --seed $(SEED) --jobs 2 --json docs/fuzzing.json
 	$(BIN)/python tests/fuzz.py --table docs/fuzzing.md --json docs/fuzzing.json
 
-# Hours: every board's bitstream, of the best of some seeds, and the digits on its configuration.
+# Hours: every board's bitstream, of the best of some seeds, and the digits on the simulated board.
 # A missed clock fails at the end.
 SEEDS ?= 4
-BOARDS ?= ulx3s-85f ulx3s-25f icebreaker
+BOARDS ?= ulx3s-85f ulx3s-25f icebreaker tang-nano-9k
 
 synth: .venv/test
 	mkdir -p build/boards
 	code=0; for board in $(BOARDS); do \
 	  run=build/boards/$$board; \
-	  $(BIN)/penstock compile digits --config $$board -o $$run.bin && \
-	  $(BIN)/penstock compare $$run.bin --json $$run.json && \
+	  $(BIN)/python -m penstock.sim.board_run --board $$board --json $$run.json && \
 	  $(BIN)/penstock synth --board $$board --seeds $(SEEDS) --run $$run.json \
 	    --json docs/boards.json || code=1; \
 	done; $(BIN)/python -m penstock.documentation; exit $$code

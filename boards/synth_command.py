@@ -10,13 +10,13 @@ from penstock import display
 from penstock.boards.description import BoardDescription, load_board
 from penstock.boards.measured import best, measured, performance
 from penstock.boards.record import FORMAT, load_record, record_text, with_board
+from penstock.boards.run_record import load_cycles
 from penstock.boards.synthesis import Flow, Seed
 from penstock.boards.top import Top, elaborate_top
 from penstock.config import Config
 from penstock.errors import PenstockError, SynthesisError
 from penstock.network import write_whole
 from penstock.output import check_writable, progress, progress_bar
-from penstock.record import load_run
 
 CLOCK_MISSED = 1
 """Exit code where no seed reaches the board's clock."""
@@ -33,9 +33,10 @@ def synth_board(
 ) -> int:
     """Make a board's bitstream, with the best of seeds 1..``seeds``; returns the exit code.
 
-    ``config`` takes the place of the board's own. ``run`` is the JSON of a simulation of the same
-    configuration, ``record`` a file of penstock.boards.record, which may exist. Raises
-    PenstockError before synthesis for whatever is wrong or does not fit the device.
+    ``config`` takes the place of the board's own. ``run`` is the JSON of a run with the same
+    configuration (penstock.boards.run_record), ``record`` a file of penstock.boards.record, which
+    may exist. Raises PenstockError before synthesis for whatever is wrong or does not fit the
+    device.
     """
     board = load_board(name)
     if config is not None and config.hash != board.config.hash:
@@ -111,7 +112,7 @@ def _bitstream(board: BoardDescription) -> str:
 
 
 def _load_run(path: str, config: Config) -> dict:
-    run = load_run(path)
+    run = load_cycles(path)
     if run["config"] != config.name:
         raise PenstockError(
             f"{path}: must be a run of configuration {config.name}, not {run['config']}"

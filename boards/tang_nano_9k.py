@@ -9,6 +9,7 @@ from amaranth_boards.tang_nano_9k import TangNano9kPlatform
 
 from penstock.boards.description import BoardDescription
 from penstock.boards.devices import GW1NR_9
+from penstock.boards.frames import DEFAULT_BAUD
 from penstock.boards.psram import Psram
 from penstock.boards.psram_pads import PsramPads
 from penstock.boards.system import HostedCore
@@ -56,14 +57,14 @@ class TangNano9k(Elaboratable):
     LEDs as in penstock.boards.system.LEDS, from pin 10 on; the button at pin 3 resets all.
     """
 
-    def __init__(self, config: Config, clock_hz: int):
+    def __init__(self, config: Config, clock_hz: int, baud: int = DEFAULT_BAUD):
         if clock_hz != CRYSTAL_HZ:
             raise PenstockError(
                 f"tang-nano-9k: clock_hz must be {CRYSTAL_HZ}, its crystal's, not {clock_hz}"
             )
         self.psram = Psram(clock_hz=clock_hz)
         memory_bits = (self.psram.chip.bytes - 1).bit_length()
-        self.system = HostedCore(config, clock_hz=clock_hz, memory_bits=memory_bits)
+        self.system = HostedCore(config, clock_hz=clock_hz, memory_bits=memory_bits, baud=baud)
 
     def elaborate(self, platform):
         m = Module()

@@ -5,7 +5,7 @@ module penstock_icebreaker_board (
     input wire button,
     input wire rx,
     output wire tx,
-    output wire alive, link, link_error, done  // LEDs that shine
+    output wire [3:0] leds  // those that shine: alive, link, link_error, done
 );
     wire green_n, red_n, button_n, line;  // every pad is an inout of the FPGA
 
@@ -16,11 +16,11 @@ module penstock_icebreaker_board (
         .uart_0__tx__io(tx),
         .led_g_0__io(green_n),
         .led_r_0__io(red_n),
-        .led_g_1__io(link),
-        .led_g_2__io(done)
+        .led_g_1__io(leds[1]),
+        .led_g_2__io(leds[3])
     );
     assign button_n = ~button;
     assign line = rx;
-    assign alive = ~green_n;
-    assign link_error = ~red_n;
+    assign leds[0] = ~green_n;
+    assign leds[2] = ~red_n;
 endmodule

@@ -86,6 +86,8 @@ class PsramBoard(wiring.Component):
                 i_rwds_driven=ports["rwds"].oe[die],
                 o_dq_out=dq_out[byte],
                 o_rwds_out=rwds_out[die],
+                o_dq_out_driven=Signal(),
+                o_rwds_out_driven=Signal(),
                 o_violation=violation,
                 **rules,
             )

@@ -33,6 +33,8 @@ module penstock_psram_chip #(
     input wire rwds_driven,
     output wire [7:0] dq_out,
     output reg rwds_out,
+    output wire dq_out_driven,
+    output wire rwds_out_driven,
     output reg [8*MESSAGE-1:0] violation
 );
     localparam longint NEVER = -(64'd1 << 40);
@@ -49,6 +51,8 @@ module penstock_psram_chip #(
     integer first;  // edge of the data
     reg twice;  // the initial latency
     reg drives_dq, drives_rwds;
+    assign dq_out_driven = drives_dq;
+    assign rwds_out_driven = drives_rwds;
     reg [7:0] sent;
     assign dq_out = cs ? sent : 8'h5a ^ now[7:0];
     reg [ADDRESS_BITS-1:0] address;

@@ -1,37 +1,24 @@
 """The host against real tops of boards: pins, a pseudo-terminal, and `penstock run` on it."""
 
 import dataclasses
-from pathlib import Path
+import json
 
 import numpy as np
 import pytest
 from random_networks import builder_for
 
+from penstock.boards.description import load_board
 from penstock.boards.serial_link import blocks
 from penstock.cli import main
 from penstock.compiler import compile_network
 from penstock.config import Config, preset
-from penstock.gold.runner import run as golden
 from penstock.images import held_out_digits
 from penstock.network import INPUT, SHIPPED, Network, Shape, load_network
 from penstock.program import save_program
-from penstock.sim.board import DIVISOR, build_icebreaker, build_ulx3s
+from penstock.sim.board import build_board
+from penstock.sim.board_run import IMAGES, prepare
 from penstock.sim.runner import Build, run
 
-IMAGES = 4
-BOTH = """
-import sys
-import numpy as np
-from penstock.boards.host import Board
-from penstock.program import load_program
-
-with Board(sys.argv[1], int(sys.argv[2])) as board:
-    board.load(load_program("program.bin"))
-    images = np.load("images.npy")
-    runs = {way: board.run(images, gating=way == "on") for way in ("on", "off")}
-    assert runs["on"].cycles < runs["off"].cycles
-    np.savez("outputs.npz", **{way: run.outputs for way, run in runs.items()})
-"""
 CORRUPT = """
 import sys
 from penstock.boards.host import Board
@@ -71,16 +58,18 @@ class Simulated:
     build: Build
 
 
+def simulated(name: str, memory_bytes: int, factory) -> Simulated:
+    return Simulated(load_board(name).config, memory_bytes, build_board(name, factory.mktemp(name)))
+
+
 @pytest.fixture(scope="module")
 def ulx3s(tmp_path_factory):
-    build = build_ulx3s(tmp_path_factory.mktemp("ulx3s"))
-    return Simulated(preset("ulx3s-25f"), 1 << 25, build)
+    return simulated("ulx3s-25f", 1 << 25, tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
 def icebreaker(tmp_path_factory):
-    build = build_icebreaker(tmp_path_factory.mktemp("icebreaker"))
-    return Simulated(preset("icebreaker"), 1 << 17, build)
+    return simulated("icebreaker", 1 << 17, tmp_path_factory)
 
 
 @pytest.fixture(params=["ulx3s", "icebreaker"])
@@ -101,25 +90,12 @@ def small_network(seed: int = 7) -> Network:
     return builder.network("small")
 
 
-def prepare(network: Network, config: Config, folder: Path) -> dict:
-    """Files and parameters of the bench: program, images, what the golden model makes of them."""
-    program = compile_network(network, config)
-    images, _ = held_out_digits(IMAGES)
-    results = {way: golden(network, images, way == "on") for way in ("on", "off")}
-    for decisions in results["on"].decisions.values():
-        assert 0 < decisions.mean() < 1
-    last = network.layers[-1].name
-    np.savez(folder / "golden.npz", **{way: r.tensors[last] for way, r in results.items()})
-    np.save(folder / "images.npy", images)
-    save_program(program, folder / "program.bin")
-    (folder / "both.py").write_text(BOTH)
-    return {"program_bytes": 8 * program.header["length"], "divisor": DIVISOR}
-
-
 def test_digits(board, tmp_path):
     """The shipped network, gating on and off."""
     parameters = prepare(load_network(SHIPPED["digits"]), board.config, tmp_path)
     run(board.build, "penstock.sim.tb_board", parameters, tests=1, seed=1, folder=tmp_path)
+    cycles = json.loads((tmp_path / "cycles.json").read_text())
+    assert 0 < cycles["on"] < cycles["off"]
 
 
 def test_what_goes_wrong(board, tmp_path):
@@ -131,6 +107,13 @@ def test_what_goes_wrong(board, tmp_path):
     (tmp_path / "corrupt.py").write_text(f"MEMORY_BYTES = {board.memory_bytes}\n{CORRUPT}")
     bench = "penstock.sim.tb_board_faults"
     run(board.build, bench, parameters, tests=4, seed=1, folder=tmp_path)
+
+
+def test_small_network_on_a_tang_nano_9k(tmp_path):
+    """A small network, gating on and off, from PSRAM."""
+    build = build_board("tang-nano-9k", tmp_path)
+    parameters = prepare(small_network(), load_board("tang-nano-9k").config, tmp_path)
+    run(build, "penstock.sim.tb_board", parameters, tests=1, seed=1, folder=tmp_path)
 
 
 def test_what_an_icebreaker_shows_and_refuses(icebreaker, tmp_path):
