@@ -14,6 +14,7 @@ from penstock.boards import synth_command, synthesis
 from penstock.boards.blocks import BLOCKS, OTHER, part, words
 from penstock.boards.measured import critical_path, fmax_mhz, performance
 from penstock.boards.record import FORMAT, load_record, record_text, with_board
+from penstock.boards.run_record import board_cycles
 from penstock.boards.tools import Tool
 from penstock.cli import main
 from penstock.config import preset
@@ -178,10 +179,9 @@ def test_a_missed_clock_is_said_and_recorded_with_the_cycles_of_a_run(
     monkeypatch.setattr(
         synth_command, "measured", lambda *given: measured(*given) | {"fmax_mhz": 49.99}
     )
-    run = {"config": "tiny", "network": "net", "cycles_gated": 1000.0, "cycles_dense": 4000.0}
-    monkeypatch.setattr(synth_command, "load_cycles", lambda path: run)
-    record = tmp_path / "boards.json"
-    options = ["--run", "run.json", "--json", str(record), "--folder", str(tmp_path)]
+    run, record = tmp_path / "run.json", tmp_path / "boards.json"
+    run.write_text(json.dumps(board_cycles("tiny", "net", 4, 1000.0, 4000.0)))
+    options = ["--run", str(run), "--json", str(record), "--folder", str(tmp_path)]
     assert main([*SMALL, *options]) == 1
     last = capsys.readouterr().err.splitlines()[-1]
     missed = "small needs 50 MHz, seeds tried: 1, the best reaches 49.99"
@@ -193,11 +193,12 @@ def test_a_missed_clock_is_said_and_recorded_with_the_cycles_of_a_run(
     assert entry["images_per_second_dense"] == 12_500
 
 
-def test_a_run_of_another_configuration_is_refused(small, monkeypatch, capsys):
-    monkeypatch.setattr(synth_command, "load_cycles", lambda path: {"config": "ulx3s-85f"})
-    assert main([*SMALL, "--run", "run.json"]) == 2
+def test_a_run_of_another_configuration_is_refused(small, tmp_path, capsys):
+    run = tmp_path / "run.json"
+    run.write_text(json.dumps(board_cycles("ulx3s-85f", "net", 4, 1000.0, 4000.0)))
+    assert main([*SMALL, "--run", str(run)]) == 2
     assert capsys.readouterr().err == (
-        "penstock: error: run.json: must be a run of configuration tiny, not ulx3s-85f\n"
+        f"penstock: error: {run}: must be a run of configuration tiny, not ulx3s-85f\n"
     )
 
 
