@@ -15,8 +15,9 @@ _LOG_TAIL = 12  # lines shown of a failed tool's output
 class Tool:
     """One program, by the name that it has without YoWASP, such as ``nextpnr-ecp5``.
 
-    The environment variable that Amaranth uses comes first (``NEXTPNR_ECP5``), then YoWASP's,
-    beside the running Python or on the path. Raises PenstockError where there is none.
+    The environment variable that Amaranth uses comes first (``NEXTPNR_ECP5``), then YoWASP's or,
+    as of gowin_pack, the tool itself beside the running Python, then YoWASP's on the path. Raises
+    PenstockError where there is none.
     """
 
     def __init__(self, name: str):

@@ -275,8 +275,8 @@ def test_a_tool_that_breaks_off(tmp_path, monkeypatch):
     with pytest.raises(PenstockError, match=r"^yosys: .*none must be a program \(No such file"):
         Tool("yosys")
     monkeypatch.delenv("YOSYS")
-    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
-    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "elsewhere" / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path / "elsewhere"))
     with pytest.raises(PenstockError, match=r"^yosys: must be installed: .* YOSYS must name it$"):
         Tool("yosys")
 
