@@ -522,8 +522,10 @@ MUTANTS = [
         "a result goes into the buffer of the group behind",
         "stale data",
         "hw/write_queue.py",
-        "m.d.sync += [rows.eq(results.rows), buffer.eq(results.buffer)]",
-        "m.d.sync += rows.eq(results.rows)\n        m.d.comb += buffer.eq(results.buffer)",
+        "        ]\n        m.d.sync += [\n"
+        "            rows.eq(results.rows),\n            buffer.eq(results.buffer),\n",
+        "            buffer.eq(results.buffer),\n        ]\n        m.d.sync += [\n"
+        "            rows.eq(results.rows),\n",
         block("writes"),
     ),
     Mutant(
@@ -535,11 +537,11 @@ MUTANTS = [
         block("writes"),
     ),
     Mutant(
-        "a group is reported as written before its last results are",
+        "a group is reported as written with each of its results",
         "race",
         "hw/write_queue.py",
         "decided & results.ends & ~results.pooled",
-        "leaving & ~head.pooled",
+        "decided & ~results.pooled",
         block("writes"),
     ),
     Mutant(
