@@ -12,13 +12,16 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from amaranth.lib import wiring
+
 from penstock.boards.blocks import BLOCKS, part
 from penstock.boards.liberty import Library
 from penstock.boards.mapped import Netlist, netlist
 from penstock.boards.timing import Timing, TimingPath
 from penstock.boards.tools import Tool
 from penstock.config import Config
-from penstock.hw.verilog import CORE_TOP, core_verilog
+from penstock.hw.engine_choice import make_core
+from penstock.hw.verilog import CORE_TOP, verilog_file
 
 TARGET = "asic"
 VERILOG = f"{CORE_TOP}.v"
@@ -66,9 +69,14 @@ def map_core(
     return netlist(modules, CORE_TOP, library)
 
 
-def asic_verilog(config: Config) -> str:
-    """The Verilog of a configuration's core with black boxes for its memories."""
-    return core_verilog(dataclasses.replace(config, target=TARGET))
+def asic_core(config: Config) -> wiring.Component:
+    """A configuration's core with black boxes for its memories."""
+    return make_core(dataclasses.replace(config, target=TARGET))
+
+
+def asic_verilog(core: wiring.Component) -> str:
+    """The Verilog of a core of `asic_core`."""
+    return verilog_file(core.cfg, core, CORE_TOP)
 
 
 def script(text: str, dont_use: Sequence[str]) -> str:

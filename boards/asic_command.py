@@ -12,6 +12,7 @@ from penstock.boards.asic import (
     LIBRARY,
     NETLIST,
     VERILOG,
+    asic_core,
     asic_verilog,
     figures,
     map_core,
@@ -59,13 +60,14 @@ def synth_liberty(
         work.mkdir(parents=True, exist_ok=True)
         (work / LIBRARY).write_text(liberty_text(path))
         with progress(f"mapping {config.name}"):
-            text = asic_verilog(config)
+            core = asic_core(config)
+            text = asic_verilog(core)
             mapped = map_core(text, library, dont_use, work, yosys)
             found.append(figures(config, text, library, mapped))
         period = rounded_up(1e3 / megahertz if megahertz else found[-1]["core"]["path"]["time"])
         macros = sorted({memory.macro for memory in mapped.memories})
         files = {VERILOG: text, NETLIST: (work / NETLIST).read_text()}
-        files[SDC] = constraints(config, period)
+        files[SDC] = constraints(core, period)
         files[LIBRELANE] = librelane(period, VERILOG, macros)
         write_all(into, files)
         heads, rows = block_table(found[-1])

@@ -4,8 +4,8 @@ import json
 import math
 from collections.abc import Sequence
 
-from penstock.config import Config
-from penstock.hw.core import Core
+from amaranth.lib import wiring
+
 from penstock.hw.integration import CORE, sdc, top_ports
 from penstock.hw.ram_macro import Macro
 from penstock.hw.verilog import CORE_TOP
@@ -14,9 +14,9 @@ SDC = f"{CORE_TOP}.sdc"
 LIBRELANE = "config.json"
 
 
-def constraints(config: Config, period: float) -> str:
-    """SDC of the core for a clock period in ns: clock, delays outside, reset as any input."""
-    return sdc(config, CORE, top_ports(Core(config), CORE), period)
+def constraints(core: wiring.Component, period: float) -> str:
+    """SDC of a core for a clock period in ns: clock, delays outside, reset as any input."""
+    return sdc(core.cfg, CORE, top_ports(core, CORE), period)
 
 
 def librelane(period: float, verilog: str, macros: Sequence[Macro]) -> str:

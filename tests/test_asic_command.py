@@ -19,7 +19,7 @@ CLOCK = 50
 def folder(tmp_path, monkeypatch):
     """An empty working folder with the small library; cores are the one in miniature."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(asic_command, "asic_verilog", lambda config: small_core())
+    monkeypatch.setattr(asic_command, "asic_verilog", lambda core: small_core())
     (tmp_path / "small.lib").write_text(small_liberty.small_liberty())
     return tmp_path
 
@@ -111,7 +111,7 @@ def test_refusals_leave_nothing(arguments, message, folder, capsys):
 
 
 def test_failing_yosys_leaves_no_result(folder, capsys, monkeypatch):
-    monkeypatch.setattr(asic_command, "asic_verilog", lambda config: "module wrong(\n")
+    monkeypatch.setattr(asic_command, "asic_verilog", lambda core: "module wrong(\n")
     monkeypatch.setattr("penstock.boards.asic._share_rows", lambda text: text)
     assert synth("--config", "tiny", "--json", "figures.json") == 1
     assert "penstock: yosys failed:\n" in capsys.readouterr().err
