@@ -60,7 +60,10 @@ class ActivationBuffers(wiring.Component):
                 "write": In(write_layout(cfg)),
             }
         )
-        self.ports = [Signal(write_layout(cfg), name=f"write_{row}") for row in range(cfg.rows)]
+        self.ports = [
+            Signal(write_layout(cfg), name=f"write_{row}", reset_less=True)
+            for row in range(cfg.rows)
+        ]
         """What the banks of each row see."""
 
     def elaborate(self, platform):
@@ -106,12 +109,14 @@ class ActivationBuffers(wiring.Component):
                 ]
                 outputs[buffer].append(ram.read_data)
         for bank in range(BANKS):
-            m.d.sync += self.words[row][bank].eq(
-                Mux(self.input_buffer, outputs[1][bank], outputs[0][bank])
-            )
+            word = Signal(8 * cfg.word, name=f"word_{row}_{bank}", reset_less=True)
+            m.d.sync += word.eq(Mux(self.input_buffer, outputs[1][bank], outputs[0][bank]))
+            m.d.comb += self.words[row][bank].eq(word)
         pointer = delay(m, residual, RAM_LATENCY + 1, name=f"pointer_{row}")
         column = delay(m, pointer.v, 1, name=f"column_{row}")
-        in_column = [Signal(8 * cfg.word, name=f"in_column_{row}_{v}") for v in range(3)]
+        in_column = [
+            Signal(8 * cfg.word, name=f"in_column_{row}_{v}", reset_less=True) for v in range(3)
+        ]
         for v in range(3):
             choices = [
                 Mux(self.input_buffer, outputs[0][3 * u + v], outputs[1][3 * u + v])

@@ -1,6 +1,6 @@
 """The core: register port and memory streams around the engine."""
 
-from amaranth.hdl import Module, ResetInserter, Signal
+from amaranth.hdl import ClockDomain, ClockSignal, DomainRenamer, Module, ResetSignal, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -21,7 +21,7 @@ class Core(wiring.Component):
     """Runs programs (penstock.program) on images in memory; registers as in penstock.registers.
 
     ``interrupt`` is high from the end of a command until the next accepted one. Each memory stream
-    keeps to valid/ready; one clock, synchronous reset.
+    keeps to valid/ready; one clock, synchronous reset of two cycles or more.
     """
 
     def __init__(self, cfg: Config):
@@ -41,10 +41,14 @@ class Core(wiring.Component):
         cfg, control, engine, sequencer = self.cfg, self.control, self.engine, self.sequencer
         m = Module()
         m.submodules.control = control
-        clear = Signal()  # a cycle behind the halt: also in the first cycle that may take a START
+        # The reset of most flip-flops comes straight from one: its wires alone take a cycle. Behind
+        # the halt by one, it lasts into the first cycle that may take a START.
+        m.domains.engine = ClockDomain(local=True)
+        clear = Signal(init=1)
         m.d.sync += clear.eq(control.halt)
-        m.submodules.engine = ResetInserter(clear)(engine)
-        m.submodules.sequencer = ResetInserter(clear)(sequencer)
+        m.d.comb += [ClockSignal("engine").eq(ClockSignal()), ResetSignal("engine").eq(clear)]
+        m.submodules.engine = DomainRenamer("engine")(engine)
+        m.submodules.sequencer = DomainRenamer("engine")(sequencer)
         m.submodules.program_loader = program_loader = ProgramLoader(cfg)
         m.submodules.input_loader = input_loader = InputLoader(cfg)
         m.submodules.output_writer = output_writer = OutputWriter()

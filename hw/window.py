@@ -15,6 +15,11 @@ ADDRESS_LATENCY = RAM_LATENCY + 4
 """Cycles from a step to the bank addresses of its windows."""
 
 
+def _register(shape, name: str) -> Signal:
+    """One of the datapath: nothing follows from it until a step is on its way."""
+    return Signal(shape, name=name, reset_less=True)
+
+
 def alignment_layout() -> data.StructLayout:
     """How the words of one window, read from banks (u, v), become taps (i, j)."""
     return data.StructLayout(
@@ -61,7 +66,9 @@ class WindowAddress(wiring.Component):
             tables.y.eq(self.y),
             tables.x.eq(self.x),
         ]
-        plane_2, plane_3, plane_6 = (Signal(ADDRESS_BITS, name=f"plane_{n}") for n in (2, 3, 6))
+        plane_2, plane_3, plane_6 = (
+            Signal(ADDRESS_BITS, name=f"plane_{n}", reset_less=True) for n in (2, 3, 6)
+        )
         plane = self.layer.plane
         m.d.sync += [
             plane_2.eq(plane << 1),
@@ -82,9 +89,9 @@ class WindowAddress(wiring.Component):
         record, column = tables.row[row], tables.column[row]
 
         # The cell of the window's first column, in each of the two rows of cells that it may span.
-        cells = [Signal(ADDRESS_BITS, name=f"cell_{row}_{t}") for t in range(2)]
-        phases = [Signal(2, name=f"phase_{row}_{t}") for t in range(2)]
-        residue, valid = Signal(2), Signal(6)
+        cells = [_register(ADDRESS_BITS, f"cell_{row}_{t}") for t in range(2)]
+        phases = [_register(2, f"phase_{row}_{t}") for t in range(2)]
+        residue, valid = _register(2, f"residue_{row}"), _register(6, f"valid_{row}")
         for t in range(2):
             total = record[f"phase_{t}"] + column.phase
             m.d.sync += [
@@ -94,15 +101,15 @@ class WindowAddress(wiring.Component):
         m.d.sync += [residue.eq(record.residue), valid.eq(Cat(record.valid, column.valid))]
 
         # Each bank row: whether the window row there is in the lower cells, and how far down it is.
-        lowers = [Signal(name=f"lower_{row}_{u}") for u in range(3)]
-        downs = [Signal(2, name=f"down_{row}_{u}") for u in range(3)]
+        lowers = [_register(1, f"lower_{row}_{u}") for u in range(3)]
+        downs = [_register(2, f"down_{row}_{u}") for u in range(3)]
         for u in range(3):
             map_row = sub3(Const(u, 2), word.a)
             m.d.sync += lowers[u].eq(~pointwise & (map_row < residue))
             m.d.sync += downs[u].eq(sub3(map_row, residue))
 
         # The channel word's address in these cells.
-        addresses = [Signal(ADDRESS_BITS, name=f"word_{row}_{t}") for t in range(2)]
+        addresses = [_register(ADDRESS_BITS, f"word_{row}_{t}") for t in range(2)]
         for t in range(2):
             m.d.sync += addresses[t].eq(word.address + cells[t])
         phases = [delay(m, phases[t], 1, name=f"phase_{row}_{t}") for t in range(2)]
@@ -112,19 +119,21 @@ class WindowAddress(wiring.Component):
 
         # Its address in each bank row, then in each bank.
         for u in range(3):
-            row_address = Signal(ADDRESS_BITS, name=f"row_address_{row}_{u}")
+            row_address = _register(ADDRESS_BITS, f"row_address_{row}_{u}")
             offset = Mux(pointwise, select(triples, downs[u]), 0)
             m.d.sync += row_address.eq(Mux(lowers[u], addresses[1], addresses[0]) + offset)
             row_phase = Mux(lowers[u], phases[1], phases[0])
             for v in range(3):
-                wraps = Signal(name=f"wraps_{row}_{u}_{v}")
-                right = Signal(2, name=f"right_{row}_{u}_{v}")
+                wraps = _register(1, f"wraps_{row}_{u}_{v}")
+                right = _register(2, f"right_{row}_{u}_{v}")
                 map_phase = sub3(Const(v, 2), word_b)
                 m.d.sync += [wraps.eq(map_phase < row_phase), right.eq(sub3(map_phase, row_phase))]
                 offset = Mux(pointwise, select(singles, right), wraps)
-                m.d.sync += self.address[row][3 * u + v].eq(row_address + offset)
+                address = _register(ADDRESS_BITS, f"address_{row}_{u}_{v}")
+                m.d.sync += address.eq(row_address + offset)
+                m.d.comb += self.address[row][3 * u + v].eq(address)
 
-        alignment = Signal(alignment_layout(), name=f"alignment_{row}")
+        alignment = _register(alignment_layout(), f"alignment_{row}")
         m.d.sync += [
             alignment.vertical.eq(add3(residue, word_a)),
             Cat(alignment.valid_rows, alignment.valid_columns).eq(

@@ -760,7 +760,7 @@ MUTANTS = [
         "an abort leaves the engine as it was",
         "not cleared",
         "hw/core.py",
-        "ResetInserter(clear)(engine)",
+        'DomainRenamer("engine")(engine)',
         "engine",
         CORE_FAULTS,
     ),
