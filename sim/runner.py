@@ -178,6 +178,7 @@ def _build(path: Path, files: dict[str, str], waves: str | None, jobs: int):
         runtime = path.parent / f"runtime-{_digest({}, waves)}"
         _reuse_runtime(runtime, work / "objects")
         make = ["make", f"-j{jobs}", "-C", "objects", "-f", "Vtop.mk", *_MAKE]
+        make.append(f"PYTHON3={sys.executable}")  # no `python` need be on the path
         make += [f"VM_TRACE={int(waves is not None)}", *(_MAKE_WAVES if waves else ())]
         if waves == "fst":
             make.append(_FST_LIBRARIES)
