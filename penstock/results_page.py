@@ -48,28 +48,32 @@ def figure(results: dict) -> bytes:
     matplotlib.rcParams["svg.hashsalt"] = "penstock"  # the same figures give the same file
     drawn, (left, right) = pyplot.subplots(1, 2, figsize=(10, 4), sharey=True)
     networks = results["networks"]
-    simulated = [network for network in networks if "speedup" in network]
-    for axes, chosen, field, label in (
-        (left, networks, "mac_reduction", "MAC reduction"),
-        (right, simulated, "speedup", "speed-up in cycles, RTL"),
+    shipped = [network for network in networks if network["shipped"]]
+    others = [network for network in networks if not network["shipped"]]
+    left.plot(
+        *_points(others, "mac_reduction"), "o", color="C0", fillstyle="none", label="not shipped"
+    )
+    for axes, field, label in (
+        (left, "mac_reduction", "MAC reduction"),
+        (right, "speedup", "speed-up in cycles, RTL"),
     ):
-        points = sorted((network[field], 100 * network["accuracy_int"]) for network in chosen)
-        axes.plot(
-            [reached for reached, _ in points],
-            [accuracy for _, accuracy in points],
-            "o-",
-            label="Penstock, integers",
-        )
+        axes.plot(*_points(shipped, field), "o-", color="C0", label="Penstock, integers")
         axes.set_xlabel(label)
         axes.grid(alpha=0.3)
     for name, reductions, accuracies in PUBLISHED:
-        left.plot(reductions, accuracies, "s--", label=name)
+        left.plot(reductions, accuracies, "s--", color="C1", label=name)
     left.set_ylabel("test accuracy, %")
     left.legend()
     content = io.BytesIO()
     drawn.savefig(content, format="svg", bbox_inches="tight", metadata={"Date": None})
     pyplot.close(drawn)
     return content.getvalue()
+
+
+def _points(networks: list[dict], field: str) -> tuple[list[float], list[float]]:
+    """What each network reaches, in order, and its accuracy in percent."""
+    points = sorted((network[field], 100 * network["accuracy_int"]) for network in networks)
+    return [reached for reached, _ in points], [accuracy for _, accuracy in points]
 
 
 def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
