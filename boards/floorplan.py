@@ -7,6 +7,7 @@ between them, and a quarter of the weights, whose words all rows take.
 
 import re
 from collections import defaultdict
+from collections.abc import Sequence
 
 from penstock.config import Config
 from penstock.errors import PenstockError
@@ -23,8 +24,11 @@ RAMS = [(x + 2 * index, f"EBR{index}") for x in COLUMNS for index in range(4)]
 
 QUARTER = len(MULTIPLIERS) // 4
 
-CELLS = 144 + 72 + 120
-"""Multipliers of the array, block RAMs of the activation banks, of the weights."""
+QUARTERS = {2: (1, 2), 3: (0, 1, 3), 4: (0, 1, 2, 3)}
+"""Rows of the array -> the quarter of the chip's width that each gets."""
+
+ROW_CELLS, WEIGHT_CELLS = 36 + 18, 120
+"""Multipliers and activation banks of a row; block RAMs of the weights."""
 
 SLICE = 36
 """Bits of a weight word whose block RAMs lie together."""
@@ -33,14 +37,17 @@ SLICE = 36
 def floorplan(module: dict, config: Config):
     """Fix sites of a top module in yosys' JSON netlist, in place.
 
-    For the sizes of ``ulx3s-85f`` alone; anything else is left to the placer. Raises PenstockError
-    where the netlist has other cells than this floorplan knows.
+    For the sizes of ``ulx3s-85f``, with two to four rows; anything else is left to the placer.
+    Raises PenstockError where the netlist has other cells than this floorplan knows.
     """
-    if (config.rows, config.lanes, config.map_words, config.weight_words) != (4, 36, 512, 7680):
+    sizes = config.lanes, config.map_words, config.weight_words
+    if config.rows not in QUARTERS or sizes != (36, 512, 7680):
         return
-    sites = _multipliers(module) | _banks(module) | _weights(module)
-    if len(sites) != CELLS:
-        raise PenstockError(f"floorplan: must find {CELLS} cells in the netlist, not {len(sites)}")
+    quarters = QUARTERS[config.rows]
+    sites = _multipliers(module, quarters) | _banks(module, quarters) | _weights(module)
+    cells = config.rows * ROW_CELLS + WEIGHT_CELLS
+    if len(sites) != cells:
+        raise PenstockError(f"floorplan: must find {cells} cells in the netlist, not {len(sites)}")
     for name, site in sites.items():
         module["cells"][name]["attributes"]["BEL"] = site
 
@@ -53,22 +60,22 @@ def _cells(module: dict, kind: str, pattern: str):
             yield name, *map(int, match.groups())
 
 
-def _multipliers(module: dict) -> dict[str, str]:
+def _multipliers(module: dict, quarters: Sequence[int]) -> dict[str, str]:
     """Three taps a row of multipliers, neighbours in the adder tree side by side."""
     sites = {}
     for name, row, lane in _cells(module, "MULT18X18D", r".*array\.multipliers_(\d+)\.dsp_(\d+)"):
-        x, site = MULTIPLIERS[QUARTER * row + lane % 12]
+        x, site = MULTIPLIERS[QUARTER * quarters[row] + lane % 12]
         sites[name] = f"X{x}/Y{MULTIPLIER_ROWS[lane // 12]}/{site}"
     return sites
 
 
-def _banks(module: dict) -> dict[str, str]:
+def _banks(module: dict, quarters: Sequence[int]) -> dict[str, str]:
     """The same bank of either buffer side by side, in the two rows between the multipliers."""
     sites = {}
     for name, row, buffer, bank in _cells(module, "DP16KD", r".*bank_(\d+)_(\d+)_(\d+)\..*"):
         place = 2 * bank + buffer
         y, place = (RAM_ROWS[0], place) if place < 8 else (RAM_ROWS[1], place - 8)
-        x, site = RAMS[QUARTER * row + 1 + place]
+        x, site = RAMS[QUARTER * quarters[row] + 1 + place]
         sites[name] = f"X{x}/Y{y}/{site}"
     return sites
 

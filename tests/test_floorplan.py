@@ -1,22 +1,28 @@
 """The floorplan of the ECP5-85F, on a netlist of the names and ports that yosys gives."""
 
+import dataclasses
 import re
 from itertools import pairwise
 
 import pytest
 
 from penstock.boards.floorplan import MULTIPLIER_ROWS, MULTIPLIERS, RAM_ROWS, RAMS, floorplan
-from penstock.config import preset
+from penstock.config import Config, preset
 from penstock.errors import PenstockError
 
 PARTS = {0: 64, 4096: 32, 6144: 16, 7168: 8}
 """Parts of the weight memory by first word, and how many block RAMs each takes."""
 
 
-def netlist() -> dict:
-    """The multipliers and block RAMs of ``ulx3s-85f``, and two cells that have no fixed place."""
+def config(rows: int) -> Config:
+    """``ulx3s-85f`` with so many rows."""
+    return dataclasses.replace(preset("ulx3s-85f"), rows=rows)
+
+
+def netlist(rows: int = 4) -> dict:
+    """Its multipliers and block RAMs, and two cells that have no fixed place."""
     cells = {"core.engine.requantizer.low.dsp_0": "MULT18X18D", "core.other.memory": "DP16KD"}
-    for row in range(4):
+    for row in range(rows):
         for lane in range(36):
             cells[f"core.engine.array.multipliers_{row}.dsp_{lane}"] = "MULT18X18D"
         for bank in range(18):
@@ -46,9 +52,10 @@ def placed(module: dict) -> dict[str, tuple[int, int, str]]:
     return sites
 
 
-def test_every_cell_has_a_site_of_its_own_kind():
-    module = netlist()
-    floorplan(module, preset("ulx3s-85f"))
+@pytest.mark.parametrize("rows", [2, 3, 4])
+def test_every_cell_has_a_site_of_its_own_kind(rows):
+    module = netlist(rows)
+    floorplan(module, config(rows))
     sites = placed(module)
     assert len(set(sites.values())) == len(sites) == len(module["cells"]) - 2
     for name, (x, y, site) in sites.items():
@@ -58,15 +65,17 @@ def test_every_cell_has_a_site_of_its_own_kind():
             assert y in RAM_ROWS and (x, site) in RAMS
 
 
-def test_a_row_of_the_array_stays_within_a_quarter():
-    module = netlist()
-    floorplan(module, preset("ulx3s-85f"))
+@pytest.mark.parametrize("rows", [2, 3, 4])
+def test_a_row_of_the_array_stays_within_a_quarter(rows):
+    module = netlist(rows)
+    floorplan(module, config(rows))
     columns = {}
     for name, (x, _, _) in placed(module).items():
         if match := re.search(r"multipliers_(\d)|bank_(\d)_", name):
             columns.setdefault(match[1] or match[2], []).append(x)
     spans = sorted((min(found), max(found)) for found in columns.values())
-    assert len(spans) == 4
+    assert len(spans) == rows
+    assert all(last - first <= 28 for first, last in spans)
     assert all(left[1] < right[0] for left, right in pairwise(spans))
 
 
