@@ -7,6 +7,7 @@ from amaranth.hdl import Instance
 
 from penstock.boards.family import NETLIST, PLACED, REPORT, TOP, VERILOG, Device, Family
 from penstock.boards.floorplan import floorplan
+from penstock.boards.output_registers import absorb_output_registers
 from penstock.config import Config
 
 BLOCK_RAM_SHAPES = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))
@@ -66,9 +67,11 @@ class Ecp5(Family):
             return {"bram": block_rams(*shape)}
         return {}
 
-    def floorplanned(self, netlist: str, config: Config) -> str:
+    def prepared(self, netlist: str, config: Config | None) -> str:
         content = json.loads(netlist)
-        floorplan(content["modules"][TOP], config)
+        absorb_output_registers(content["modules"][TOP])
+        if config:
+            floorplan(content["modules"][TOP], config)
         return json.dumps(content)
 
 

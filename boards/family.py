@@ -59,8 +59,11 @@ class Family(ABC):
     def taken(self, instance: Instance) -> Mapping[str, int]:
         """What an instance in a design takes of ``dsp`` and ``bram``."""
 
-    def floorplanned(self, netlist: str, config: Config) -> str:
-        """A netlist with sites fixed for the core of that configuration, where that is known."""
+    def prepared(self, netlist: str, config: Config | None) -> str:
+        """Yosys' netlist as nextpnr is to have it.
+
+        ``config`` is that of the core in it, if there is one: sites may be known for its cells.
+        """
         return netlist
 
     def cell_type(self, cell: Mapping) -> str:

@@ -120,5 +120,5 @@ class Ecp5Clocks(wiring.Component):
             **ports,
             **parameters,
         )
-        m.submodules.reset = ResetSynchronizer(self.reset | ~locked, domain="sync")
+        m.submodules.reset = ResetSynchronizer(self.reset | ~locked, domain="sync", stages=3)
         return m

@@ -94,7 +94,7 @@ class Flow:
         """
         text = (netlist / NETLIST).read_text()
         files = {
-            NETLIST: text if config is None else self.family.floorplanned(text, config),
+            NETLIST: self.family.prepared(text, config),
             self.family.constraints_file: top.constraints,
         }
 

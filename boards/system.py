@@ -1,6 +1,6 @@
 """What every board with a serial port has inside: core, host link, and their shared memory."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import ClockDomain, ClockSignal, DomainRenamer, Module, ResetSignal, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -10,7 +10,9 @@ from penstock.boards.memory_share import MemoryShare
 from penstock.boards.uart import UartReceiver, UartTransmitter, baud_divisor
 from penstock.config import Config
 from penstock.hw.engine_choice import make_core
-from penstock.hw.layouts import memory_signature
+from penstock.hw.layouts import memory_signature, request_layout
+from penstock.hw.pipeline import delay
+from penstock.hw.register_slice import RegisterSlice
 
 LEDS = data.StructLayout({"alive": 1, "link": 1, "link_error": 1, "done": 1})
 """alive: blinks, once in a second or two, while there is a clock and no reset. link: a request of
@@ -41,15 +43,33 @@ class HostedCore(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.core = core = make_core(self.cfg)
+        # The core's reset comes from a flip-flop of its own: its wires alone take much of a cycle.
+        m.domains.core = ClockDomain(local=True)
+        reset = Signal(init=1, reset_less=True)
+        m.d.sync += reset.eq(ResetSignal())
+        m.d.comb += [ClockSignal("core").eq(ClockSignal()), ResetSignal("core").eq(reset)]
+        core = make_core(self.cfg)
+        m.submodules.core = DomainRenamer("core")(core)
         m.submodules.link = link = HostLink(clock_hz=self.clock_hz, memory_bits=self.memory_bits)
         m.submodules.share = share = MemoryShare()
         m.submodules.receiver = receiver = UartReceiver(self.divisor)
         m.submodules.transmitter = transmitter = UartTransmitter(self.divisor)
         wiring.connect(m, receiver.o, link.i)
         wiring.connect(m, link.o, transmitter.i)
-        wiring.connect(m, link.registers, core.registers)
-        wiring.connect(m, core.memory, share.core)
+        # The link's address holds for many cycles before it takes what was read.
+        access = {
+            name: getattr(link.registers, name) for name in ("address", "write", "write_data")
+        }
+        for name, value in access.items():
+            port = getattr(core.registers, name)
+            m.d.comb += port.eq(delay(m, value, 1, name=f"register_{name}", control=True))
+        m.d.comb += link.registers.read_data.eq(core.registers.read_data)
+        # No path from the memory's side of a request through all that waits for it.
+        m.submodules.requests = requests = RegisterSlice(request_layout())
+        wiring.connect(m, core.memory.read_request, requests.i)
+        wiring.connect(m, requests.o, share.core.read_request)
+        for name in ("read_data", "write_request", "write_data", "write_done"):
+            wiring.connect(m, getattr(core.memory, name), getattr(share.core, name))
         wiring.connect(m, link.memory, share.link)
         wiring.connect(m, share.memory, wiring.flipped(self.memory))
         blink = Signal(self.clock_hz.bit_length())

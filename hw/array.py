@@ -62,7 +62,9 @@ class ChannelGatingArray(wiring.Component):
             for level in range(tree_levels(cfg)):
                 terms = _add_pairs(m, terms, f"tree_{row}_{level}")
             start = Mux(self.conditional, self.stored[row], 0)
-            m.d.sync += self.sums[row].eq(Mux(self.first, start, self.sums[row]) + terms[0])
+            total = Signal.like(self.sums[row], name=f"sum_{row}", reset_less=True)
+            m.d.sync += total.eq(Mux(self.first, start, total) + terms[0])
+            m.d.comb += self.sums[row].eq(total)
         return m
 
 

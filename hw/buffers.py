@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from penstock.config import BANKS, Config
 from penstock.hw.layouts import ADDRESS_BITS, bank_pointer_layout
-from penstock.hw.pipeline import delay, select
+from penstock.hw.pipeline import delay, select, spread
 from penstock.hw.ram import LATENCY as RAM_LATENCY
 from penstock.hw.ram import Ram
 
@@ -15,24 +15,23 @@ WINDOW_LATENCY = RAM_LATENCY + 2
 
 
 def residual_latency(cfg: Config) -> int:
-    """Cycles from a residual pointer to its word."""
+    """Cycles from a residual pointer to its word in the last row, one less in each before it."""
     return RAM_LATENCY + 3 + cfg.rows - 1
 
 
-def bank_write_layout(cfg: Config) -> data.StructLayout:
-    """A write to one bank: an enable for each channel of the word in either buffer.
-
-    ``load`` writes the loaded word that goes to all banks, otherwise ``value`` goes into each
-    enabled channel.
-    """
-    masks = data.ArrayLayout(cfg.word, 2)
-    return data.StructLayout({"masks": masks, "address": ADDRESS_BITS, "value": 8, "load": 1})
+def bank_write_layout() -> data.StructLayout:
+    """A write to one bank: ``value`` to one channel of a word, where it is not loaded whole."""
+    return data.StructLayout({"enable": 1, "address": ADDRESS_BITS, "value": 8})
 
 
 def write_layout(cfg: Config) -> data.StructLayout:
-    """What is written in one cycle: one word of each bank at most."""
-    banks = data.ArrayLayout(bank_write_layout(cfg), BANKS)
-    return data.StructLayout({"banks": banks, "loaded": 8 * cfg.word})
+    """What is written in one cycle: in each bank that is enabled the channels of ``mask``.
+
+    All into the same buffer. With ``load`` a bank takes the word ``loaded`` instead of its value.
+    """
+    banks = data.ArrayLayout(bank_write_layout(), BANKS)
+    members = {"banks": banks, "buffer": 1, "mask": cfg.word, "load": 1, "loaded": 8 * cfg.word}
+    return data.StructLayout(members)
 
 
 class ActivationBuffers(wiring.Component):
@@ -41,10 +40,11 @@ class ActivationBuffers(wiring.Component):
 
     ``words[row][bank] = input_buffer[bank][address[row][bank]]``; one window and one residual per
     array row and cycle, latencies WINDOW_LATENCY and `residual_latency`. One word a bank and cycle
-    is written. No backpressure.
+    is written. No backpressure. ``input_buffer`` is that of a whole layer, and must be known
+    WAY cycles before its first addresses.
 
     Writes travel from row to row, one a cycle, so that no wire crosses all rows; residuals are read
-    with the same skew, and so meet a write in every row as they do in row 0.
+    with the same skew, and so meet a write in every row as they do in row 0; their words come so.
     """
 
     def __init__(self, cfg: Config):
@@ -70,20 +70,21 @@ class ActivationBuffers(wiring.Component):
         m = Module()
         for port, before in zip(self.ports, (self.write, *self.ports), strict=False):
             m.d.sync += port.eq(before)
+        input_buffers = spread(m, self.input_buffer, self.cfg.rows, name="input_buffer")
         for row in range(self.cfg.rows):
-            self._row(m, row)
+            self._row(m, row, input_buffers[row])
         return m
 
-    def _row(self, m: Module, row: int):
+    def _row(self, m: Module, row: int, input_buffer):
         cfg = self.cfg
+        write = self.ports[row]
         residual = delay(m, self.residual[row], row, name=f"residual_{row}")
         outputs = [[], []]
         written = []
         for bank in range(BANKS):
-            port = self.ports[row].banks[bank]
             word = Signal(8 * cfg.word, name=f"written_{row}_{bank}")
-            value = port.value.replicate(cfg.word)
-            m.d.comb += word.eq(Mux(port.load, self.ports[row].loaded, value))
+            value = write.banks[bank].value.replicate(cfg.word)
+            m.d.comb += word.eq(Mux(write.load, write.loaded, value))
             written.append(word)
         for buffer in range(2):
             for bank in range(BANKS):
@@ -93,24 +94,25 @@ class ActivationBuffers(wiring.Component):
                 )
                 m.submodules[f"bank_{row}_{buffer}_{bank}"] = ram
                 address = Signal(depth_bits, name=f"address_{row}_{buffer}_{bank}", reset_less=True)
-                port = self.ports[row].banks[bank]
+                port = write.banks[bank]
+                here = port.enable & (write.buffer == buffer)
                 m.d.sync += address.eq(
                     Mux(
-                        self.input_buffer == buffer,
+                        input_buffer == buffer,
                         self.address[row][bank],
                         residual.address,
                     )
                 )
                 m.d.comb += [
                     ram.read_address.eq(address),
-                    ram.write_enable.eq(port.masks[buffer]),
+                    ram.write_enable.eq(Mux(here, write.mask, 0)),
                     ram.write_address.eq(port.address),
                     ram.write_data.eq(written[bank]),
                 ]
                 outputs[buffer].append(ram.read_data)
         for bank in range(BANKS):
             word = Signal(8 * cfg.word, name=f"word_{row}_{bank}", reset_less=True)
-            m.d.sync += word.eq(Mux(self.input_buffer, outputs[1][bank], outputs[0][bank]))
+            m.d.sync += word.eq(Mux(input_buffer, outputs[1][bank], outputs[0][bank]))
             m.d.comb += self.words[row][bank].eq(word)
         pointer = delay(m, residual, RAM_LATENCY + 1, name=f"pointer_{row}")
         column = delay(m, pointer.v, 1, name=f"column_{row}")
@@ -119,11 +121,9 @@ class ActivationBuffers(wiring.Component):
         ]
         for v in range(3):
             choices = [
-                Mux(self.input_buffer, outputs[0][3 * u + v], outputs[1][3 * u + v])
-                for u in range(3)
+                Mux(input_buffer, outputs[0][3 * u + v], outputs[1][3 * u + v]) for u in range(3)
             ]
             m.d.sync += in_column[v].eq(select(choices, pointer.u))
         word = Signal(8 * cfg.word, name=f"residual_word_{row}", reset_less=True)
         m.d.sync += word.eq(select(in_column, column))
-        later = cfg.rows - 1 - row
-        m.d.comb += self.residual_word[row].eq(delay(m, word, later, name=f"residual_word_{row}"))
+        m.d.comb += self.residual_word[row].eq(word)

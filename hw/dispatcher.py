@@ -129,7 +129,8 @@ class Dispatcher(wiring.Component):
 
     def _tag(self, m: Module, base, entries, judge, take_task, take_base):
         """What goes with the group through the array."""
-        tag = self.tag
+        tag = Signal(group_tag_layout(self.cfg), reset_less=True)
+        m.d.comb += self.tag.eq(tag)
         with m.If(take_task):
             m.d.sync += [
                 tag.work.eq(self.tasks.payload.work),

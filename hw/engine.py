@@ -24,13 +24,14 @@ from penstock.hw.output_writer import raw_result_layout
 from penstock.hw.pipeline import delay, select
 from penstock.hw.pointers import LATENCY as POINTER_LATENCY
 from penstock.hw.pointers import ResultPointers
-from penstock.hw.pool import GlobalAveragePool, pooled_layout
+from penstock.hw.pool import GlobalAveragePool
 from penstock.hw.ram import LATENCY as RAM_LATENCY
 from penstock.hw.ram import Ram
-from penstock.hw.register_slice import RegisterSlice
 from penstock.hw.requantizer import LATENCY as REQUANTIZER_LATENCY
 from penstock.hw.requantizer import RESIDUAL_DELAY, Requantizer
 from penstock.hw.task_queue import TaskQueue
+from penstock.hw.weight_memory import LATENCY as WEIGHT_LATENCY
+from penstock.hw.weight_memory import WeightMemory
 from penstock.hw.window import ADDRESS_LATENCY, WindowAddress, WindowAlign
 from penstock.hw.write_queue import DECISION_LATENCY, WriteQueue
 from penstock.program import DESCRIPTOR, PARAMETER
@@ -118,7 +119,7 @@ class Engine(wiring.Component):
                 "events": Out(engine_events_layout(cfg)),
             }
         )
-        self.layer = Signal(record_layout(DESCRIPTOR))
+        self.layer = Signal(record_layout(DESCRIPTOR), reset_less=True)
         self.half = Signal()
         self.buffers = ActivationBuffers(cfg)
         self.pool = GlobalAveragePool(cfg)
@@ -135,9 +136,7 @@ class Engine(wiring.Component):
         m.submodules.write_queue = self.write_queue = WriteQueue(cfg)
         if cfg.gating:
             m.submodules.tasks = self.tasks = TaskQueue(cfg)
-        m.submodules.weights = self.weights = Ram(
-            width=8 * cfg.lanes, depth=cfg.weight_words, target=cfg.target
-        )
+        m.submodules.weights = self.weights = WeightMemory(cfg)
         m.submodules.parameters = self.parameters = Ram(
             width=2 * MEMORY_BITS - _parameters_from(cfg), depth=cfg.channels, target=cfg.target
         )
@@ -181,6 +180,8 @@ class Engine(wiring.Component):
         ]
         with m.If(swapping):
             m.d.sync += [self.layer.eq(fetch.layer), self.half.eq(~self.half)]
+        # Between two layers no result is on its way.
+        self.result_layer = delay(m, self.layer, 1, name="result_layer")
         running, begun = Signal(), Signal()
         with m.If(swapping):
             m.d.sync += [running.eq(1), begun.eq(0)]
@@ -209,11 +210,8 @@ class Engine(wiring.Component):
             align.alignment.eq(delay(m, window.alignment, WINDOW_LATENCY, name="alignment")),
             align.signed.eq(layer.input_signed),
             array.operands.eq(align.operands),
-            self.weights.write_enable.eq(self.weight_write.enable),
-            self.weights.write_address.eq(self.weight_write.address),
-            self.weights.write_data.eq(self.weight_write.data),
             self.weights.read_address.eq(
-                delay(m, step.weight_address, WINDOW_STAGE - RAM_LATENCY, name="weight_address")
+                delay(m, step.weight_address, WINDOW_STAGE - WEIGHT_LATENCY, name="weight_address")
             ),
             in_flight.push.eq(step.valid & step.first),
             in_flight.tag.eq(tag),
@@ -223,8 +221,9 @@ class Engine(wiring.Component):
         for row in range(cfg.rows):
             pixel = tag.work.tasks[row].pixel
             m.d.comb += [window.y[row].eq(pixel.y), window.x[row].eq(pixel.x)]
+        wiring.connect(m, wiring.flipped(self.weight_write), self.weights.write)
         for lane in range(cfg.lanes):
-            weight = self.weights.read_data[8 * lane :][: cfg.weight_bits]
+            weight = self.weights.word[8 * lane :][: cfg.weight_bits]
             m.d.comb += array.weights[lane].eq(weight.as_signed())
 
         summed = WINDOW_STAGE + sum_latency(cfg)
@@ -240,30 +239,41 @@ class Engine(wiring.Component):
         for row in range(cfg.rows):
             m.d.comb += array.stored[row].eq(in_flight.head.work.tasks[row].partial_sum)
         group_done = delay(m, last, summed + 1, name="last", control=True)
-        return array.sums, delay(m, in_flight.head, 1, name="head"), group_done
+        return array.sums, in_flight.head, group_done
 
-    def _results(self, m: Module, sums, tag, group_done):
-        """From the sums of a group to the gate, the task queue, and the requantized results."""
-        cfg, layer = self.cfg, self.layer
+    def _results(self, m: Module, sums, head, group_done):
+        """From the sums of a group to the gate, the task queue, and the requantized results.
+
+        ``head`` is the group's tag a cycle before its sums.
+        """
+        cfg, layer = self.cfg, self.result_layer
         if cfg.gating:
             m.submodules.gate = gate = GateComparator(cfg)
         m.submodules.pointers = pointers = ResultPointers(cfg)
+        write = self.parameter_write
         m.d.comb += [
-            self.parameters.write_enable.eq(self.parameter_write.enable),
-            self.parameters.write_address.eq(self.parameter_write.address),
-            self.parameters.write_data.eq(self.parameter_write.data[_parameters_from(cfg) :]),
+            self.parameters.write_enable.eq(delay(m, write.enable, 1, name="write", control=True)),
+            self.parameters.write_address.eq(delay(m, write.address, 1, name="write_address")),
+            self.parameters.write_data.eq(
+                delay(m, write.data[_parameters_from(cfg) :], 1, name="write_data")
+            ),
             pointers.table_write.eq(self.table_write),
             pointers.half.eq(self.half),
         ]
         parameter_address = Signal(16)
-        m.d.comb += parameter_address.eq(layer.parameter_base + tag.work.channel)
+        m.d.comb += parameter_address.eq(layer.parameter_base + head.work.channel)
         m.d.comb += self.parameters.read_address.eq(parameter_address)
-        parameter = Signal(record_layout(PARAMETER))
-        m.d.comb += parameter.eq(Cat(Const(0, _parameters_from(cfg)), self.parameters.read_data))
+        m.d.comb += pointers.parameter.eq(
+            Cat(Const(0, _parameters_from(cfg)), self.parameters.read_data)
+        )
         for row in range(cfg.rows):
-            pixel = tag.work.tasks[row].pixel
+            pixel = head.work.tasks[row].pixel
             m.d.comb += [pointers.y[row].eq(pixel.y), pointers.x[row].eq(pixel.x)]
-        m.d.comb += pointers.parameter.eq(parameter)
+        parameter = delay(m, pointers.parameter, 1, name="parameter")
+        # Near the write queue, wherever the rows' tables are.
+        output = delay(m, pointers.output, 1, name="output")
+        residual = delay(m, pointers.residual, 1, name="residual")
+        tag = delay(m, head, 1, name="head")
 
         # With the parameters: the gate.
         sums = delay(m, sums, RAM_LATENCY, name="sums")
@@ -283,7 +293,7 @@ class Engine(wiring.Component):
         final = inside
         if cfg.gating:
             final = self._judge(m, gate.keep, sums, tag, valid, inside)
-        self._requantize(m, sums, tag, valid, final, parameter, pointers)
+        self._requantize(m, sums, tag, valid, final, parameter, output, residual)
 
     def _judge(self, m: Module, above, sums, tag, valid, inside):
         """Queue the rows ``above`` the threshold as tasks; returns the others, which are final."""
@@ -309,16 +319,25 @@ class Engine(wiring.Component):
         wiring.connect(m, tasks.o, self.dispatcher.tasks)
         return final
 
-    def _requantize(self, m: Module, sums, tag, valid, final, parameter, pointers):
-        cfg, layer, pool = self.cfg, self.layer, self.pool
+    def _requantize(self, m: Module, sums, tag, valid, final, parameter, output, residual):
+        cfg, layer, pool = self.cfg, self.result_layer, self.pool
         m.submodules.requantizer = requantizer = Requantizer(cfg)
-        m.submodules.pooled = pooled = RegisterSlice(pooled_layout(cfg))
-        wiring.connect(m, pool.o, pooled.i)
         stage = result_stage(cfg)
         wait = stage - JUDGE_STAGE
         pointer_wait = stage - (POINTER_LATENCY - RAM_LATENCY)
-        parameter_result = delay(m, parameter, stage, name="parameter")
-        normal = delay(m, valid, wait, name="result_valid", control=True)
+        # A pooled sum takes the place of a group where none comes; decided a cycle before.
+        early = delay(m, parameter, stage - 1, name="parameter")
+        taken = delay(m, valid, wait - 1, name="result_valid", control=True)
+        pooling = Signal()
+        m.d.comb += [pool.o.ready.eq(~taken), pooling.eq(pool.o.valid & ~taken)]
+        normal, pooled = (
+            delay(m, value, 1, name=name, control=True)
+            for name, value in (("normal", taken), ("pooled", pooling))
+        )
+        multiplier = Mux(pooling, layer.pool_multiplier, early.multiplier)
+        bias = Mux(pooling, 0, early.bias)
+        mean = delay(m, pool.o.payload, 1, name="mean")
+        lane = delay(m, early.output_lane, 1, name="output_lane")
         item = Signal(_item_layout(cfg))
         channel = delay(m, tag.work.channel, wait, name="result_channel")
         result_sums = delay(m, sums, wait, name="result_sums")
@@ -327,11 +346,12 @@ class Engine(wiring.Component):
             item.final.eq(delay(m, final, wait, name="final")),
             item.channel.eq(channel),
             item.last.eq(channel == layer.channels - 1),
-            item.pointers.eq(delay(m, pointers.output, pointer_wait, name="output_pointer")),
-            item.lane.eq(parameter_result.output_lane),
+            item.pointers.eq(delay(m, output, pointer_wait, name="output_pointer")),
+            item.lane.eq(lane),
             requantizer.sums.eq(result_sums),
-            requantizer.multiplier.eq(parameter_result.multiplier),
-            requantizer.bias.eq(parameter_result.bias),
+            requantizer.multiplier.eq(delay(m, multiplier, 1, name="multiplier")),
+            requantizer.bias.eq(delay(m, bias, 1, name="bias")),
+            requantizer.pooled.eq(pooled),
             requantizer.residual_multiplier.eq(layer.residual_multiplier),
             requantizer.relu_before_add.eq(layer.relu_before_add),
             requantizer.raw.eq(layer.raw),
@@ -341,21 +361,17 @@ class Engine(wiring.Component):
             scale[1].shift.eq(layer.pool_shift),
             scale[1].low.eq(layer.pool_low),
             scale[1].high.eq(layer.pool_high),
-            pooled.o.ready.eq(~normal),
-            item.valid.eq(normal | pooled.o.valid),
+            item.pooled.eq(pooled),
+            item.valid.eq(normal | pooled),
         ]
-        with m.If(~normal & pooled.o.valid):
+        with m.If(pooled):
             m.d.comb += [
-                item.pooled.eq(1),
                 item.final.eq(1),
-                item.pointers[0].eq(pooled.o.payload.pointer),
-                item.lane.eq(pooled.o.payload.lane),
-                requantizer.pooled.eq(1),
-                requantizer.sums[0].eq(pooled.o.payload.sum),
-                requantizer.multiplier.eq(layer.pool_multiplier),
-                requantizer.bias.eq(0),
+                item.pointers[0].eq(mean.pointer),
+                item.lane.eq(mean.lane),
+                requantizer.sums[0].eq(mean.sum),
             ]
-        self._residual(m, valid, parameter, pointers, requantizer)
+        self._residual(m, valid, parameter, residual, requantizer)
         self._write(m, item, requantizer)
         m.d.comb += self.result_pixels.channel.eq(channel)
         for row in range(cfg.rows):
@@ -364,30 +380,35 @@ class Engine(wiring.Component):
                 delay(m, pixel, wait, name=f"result_pixel_{row}")
             )
 
-    def _residual(self, m: Module, valid, parameter, pointers, requantizer):
+    def _residual(self, m: Module, valid, parameter, pointer, requantizer):
         """Read each row's residual from the buffer that the windows do not come from."""
-        cfg, layer, buffers = self.cfg, self.layer, self.buffers
+        cfg, layer, buffers = self.cfg, self.result_layer, self.buffers
         reading = delay(m, valid, POINTER_LATENCY - RAM_LATENCY - JUDGE_STAGE, name="reading")
         m.d.comb += [
-            buffers.residual.eq(delay(m, pointers.residual, DECISION_LATENCY, name="residual")),
-            self.write_queue.residual.eq(pointers.residual),
+            buffers.residual.eq(delay(m, pointer, DECISION_LATENCY, name="residual_pointer")),
+            self.write_queue.residual.eq(pointer),
             self.write_queue.residual_buffer.eq(~layer.input_buffer),
             self.write_queue.residual_reading.eq(reading & layer.residual),
         ]
-        stage = RESIDUAL_STAGE + residual_latency(cfg)
+        # Words come from one row after the other, and so do their lane and whether they count.
+        stage = RESIDUAL_STAGE + residual_latency(cfg) - (cfg.rows - 1)
         lane = delay(m, parameter.residual_lane, stage, name="residual_lane")
-        present = layer.residual & delay(m, parameter.residual_valid, stage, name="residual_valid")
+        present = parameter.residual_valid & layer.residual
+        present = delay(m, present, stage, name="residual_valid")
         for row in range(cfg.rows):
             word = buffers.residual_word[row]
-            value = select([word[8 * k :][:8] for k in range(cfg.word)], lane)
+            row_lane = delay(m, lane, row, name=f"residual_lane_{row}")
+            value = select([word[8 * k :][:8] for k in range(cfg.word)], row_lane)
+            row_present = delay(m, present, row, name=f"residual_valid_{row}")
             sign = value[7] & layer.residual_signed
             residual = Signal(signed(9), name=f"residual_{row}", reset_less=True)
-            m.d.sync += residual.eq(Mux(present, Cat(value, sign), 0).as_signed())
-            m.d.comb += requantizer.residual[row].eq(residual)
+            m.d.sync += residual.eq(Mux(row_present, Cat(value, sign), 0).as_signed())
+            later = delay(m, residual, cfg.rows - 1 - row, name=f"residual_{row}")
+            m.d.comb += requantizer.residual[row].eq(later)
 
     def _write(self, m: Module, item, requantizer):
         """Requantized results: to the pooling of a fused layer, else to the write queue."""
-        cfg, layer, pool, queue = self.cfg, self.layer, self.pool, self.write_queue
+        cfg, layer, pool, queue = self.cfg, self.result_layer, self.pool, self.write_queue
         valid = delay(m, item.valid, REQUANTIZER_LATENCY, name="item_valid", control=True)
         item = delay(m, item, REQUANTIZER_LATENCY, name="item")
         into_pool = Signal()

@@ -1,11 +1,12 @@
 """Tags of the groups that are on their way through the array."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from penstock.config import Config
 from penstock.hw.layouts import group_tag_layout
+from penstock.hw.pipeline import spread
 from penstock.hw.ram import LATENCY as RAM_LATENCY
 from penstock.hw.ram import Ram
 
@@ -21,7 +22,8 @@ class InFlight(wiring.Component):
 
     ``push`` with the group's first step; ``pull`` 3 cycles before the first sum, after which
     ``head`` is the tag until the next group's first sum. One group per cycle, GROUPS places: the
-    way through the array is shorter for any configuration.
+    way through the array is shorter for any configuration. Two memories keep half a tag each, with
+    addresses of their own: a tag is wide.
     """
 
     def __init__(self, cfg: Config):
@@ -37,24 +39,26 @@ class InFlight(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        width = group_tag_layout(self.cfg).size
-        m.submodules.ram = ram = Ram(
-            width=width, depth=GROUPS, style="distributed", target=self.cfg.target
-        )
         write_index = Signal(range(GROUPS))
         read_index = Signal.like(write_index)
-        head_index = Signal.like(write_index)
+        following = Signal.like(write_index)
+        head_indices = spread(m, following, 2, cycles=1, name="head_index")
         m.d.sync += [
             write_index.eq(write_index + self.push),
             read_index.eq(read_index + self.pull),
         ]
-        with m.If(self.pull):
-            m.d.sync += head_index.eq(read_index)
-        m.d.comb += [
-            ram.write_enable.eq(self.push),
-            ram.write_address.eq(write_index),
-            ram.write_data.eq(self.tag),
-            ram.read_address.eq(head_index),
-            self.head.eq(ram.read_data),
-        ]
+        m.d.comb += following.eq(Mux(self.pull, read_index, head_indices[0]))
+        tag, head = self.tag.as_value(), []
+        half = -(-len(tag) // 2)
+        for part, head_index in zip((tag[:half], tag[half:]), head_indices, strict=True):
+            ram = Ram(width=len(part), depth=GROUPS, style="distributed", target=self.cfg.target)
+            m.submodules += ram
+            m.d.comb += [
+                ram.write_enable.eq(self.push),
+                ram.write_address.eq(write_index),
+                ram.write_data.eq(part),
+                ram.read_address.eq(head_index),
+            ]
+            head.append(ram.read_data)
+        m.d.comb += self.head.eq(Cat(head))
         return m

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from penstock.config import Config
 from penstock.hw.layouts import PIXEL_BITS, record_layout
-from penstock.hw.pipeline import delay
+from penstock.hw.pipeline import delay, spread
 from penstock.hw.ram import LATENCY, Ram
 from penstock.program import COLUMN, DESCRIPTOR, GROUP, ROW
 
@@ -42,7 +42,7 @@ class LayerFetch(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        words = Signal(64 * DESCRIPTOR_WORDS)
+        words = Signal(64 * DESCRIPTOR_WORDS, reset_less=True)
         layer = self.layer
         m.d.comb += layer.eq(words)
         token = Signal(
@@ -113,15 +113,18 @@ class PixelTables(wiring.Component):
     """Row and column records of the pixels that the array rows work on: ``row[i] = ROW[y[i]]``.
 
     One lookup per array row and cycle, latency 2 cycles. Two halves: ``half`` is read while the
-    other is written for the next layer. ``fields`` are the part of both records that this copy
-    holds.
+    other is written for the next layer; it must be known WAY cycles before the first lookup.
+    ``output`` tells which part of both records this copy holds. Writes travel from row to row, one
+    a cycle, so that no wire crosses all rows: the last row's are done `rows` cycles after they
+    came, long before `LayerFetch` is ready.
     """
 
     def __init__(self, cfg: Config, *, output: bool):
         self.cfg = cfg
+        self.output = output
         names = ("output", "residual") if output else ("residue", "cell", "phase", "valid")
-        self.row_slice, row = _slice(ROW, names)
-        self.column_slice, column = _slice(COLUMN, names)
+        self.row_places, row = _part(ROW, names)
+        self.column_places, column = _part(COLUMN, names)
         super().__init__(
             {
                 "write": In(table_write_layout()),
@@ -134,36 +137,55 @@ class PixelTables(wiring.Component):
         )
 
     def elaborate(self, platform):
-        m = Module()
-        bits = (self.cfg.map_side - 1).bit_length()
-        for kind, part, index, output in (
-            ("row", self.row_slice, self.y, self.row),
-            ("column", self.column_slice, self.x, self.column),
-        ):
-            for row in range(self.cfg.rows):
-                ram = Ram(
-                    width=part.stop - part.start,
-                    depth=2 * self.cfg.map_side,
-                    style="distributed",
-                    target=self.cfg.target,
-                )
-                m.submodules[f"{kind}_{row}"] = ram
-                m.d.comb += [
-                    ram.write_enable.eq(self.write[kind]),
-                    ram.write_address.eq(Cat(self.write.index[:bits], ~self.half)),
-                    ram.write_data.eq(self.write.data[part]),
-                    ram.read_address.eq(Cat(index[row][:bits], self.half)),
-                    output[row].as_value().eq(ram.read_data),
-                ]
+        cfg, m = self.cfg, Module()
+        # Cells of a row are addresses; those of a column count from the map's left edge, and a
+        # window may begin in the cell left of it: -1.
+        row_bits = (cfg.map_words - 1).bit_length()
+        column_bits = ((cfg.map_side - 1) // 3).bit_length() + (not self.output)
+        rows, columns = (self.row_places, row_bits), (self.column_places, column_bits)
+        bits = (cfg.map_side - 1).bit_length()
+        write = self.write
+        halves = spread(m, self.half, cfg.rows, name="half")
+        for row in range(cfg.rows):
+            write = delay(m, write, 1, name=f"write_{row}")
+            y, x = Cat(self.y[row][:bits], halves[row]), Cat(self.x[row][:bits], halves[row])
+            self._table(m, f"row_{row}", write, write.row, y, *rows, self.row[row])
+            self._table(m, f"column_{row}", write, write.column, x, *columns, self.column[row])
         return m
 
+    def _table(self, m: Module, name: str, write, enable, read, places, cell_bits: int, output):
+        """One table of one array row, of its cells the bits that are in use."""
+        parts = {
+            field: write.data[place][: cell_bits if "cell" in field else None]
+            for field, place in places.items()
+        }
+        m.submodules[name] = ram = Ram(
+            width=sum(map(len, parts.values())),
+            depth=2 * self.cfg.map_side,
+            style="distributed",
+            target=self.cfg.target,
+        )
+        m.d.comb += [
+            ram.write_enable.eq(enable),
+            ram.write_address.eq(Cat(write.index[: len(read) - 1], ~read[-1])),
+            ram.write_data.eq(Cat(parts.values())),
+            ram.read_address.eq(read),
+        ]
+        rest = ram.read_data
+        for field, part in parts.items():
+            value, rest = rest[: len(part)], rest[len(part) :]
+            m.d.comb += output[field].eq(value if self.output else value.as_signed())
 
-def _slice(record, names: tuple[str, ...]) -> tuple[slice, data.StructLayout]:
-    """Where the record's fields that begin with one of the names lie, and their layout."""
-    fields = [field for field in record.fields if field.name.startswith(names)]
-    start = sum(field.bits for field in record.fields[: record.fields.index(fields[0])])
-    width = sum(field.bits for field in fields)
-    return slice(start, start + width), data.StructLayout({f.name: f.bits for f in fields})
+
+def _part(record, names: tuple[str, ...]) -> tuple[dict[str, slice], data.StructLayout]:
+    """The record's fields that begin with one of the names: their bits in it, and their layout."""
+    places, first = {}, 0
+    for field in record.fields:
+        if field.name.startswith(names):
+            places[field.name] = slice(first, first + field.bits)
+        first += field.bits
+    widths = {name: place.stop - place.start for name, place in places.items()}
+    return places, data.StructLayout(widths)
 
 
 class GroupTable(wiring.Component):

@@ -12,6 +12,35 @@ def delay(m: Module, value, cycles: int, *, name: str, control: bool = False):
     return value
 
 
+WAY = 2
+"""Cycles of what belongs to a whole layer on its way to places that lie far apart on a chip."""
+
+
+def spread(m: Module, value, copies: int, *, name: str, cycles: int = WAY) -> list:
+    """The value ``cycles`` clocks later, for ``copies`` places that lie far apart on a chip.
+
+    In a tree of registers: each place has its own, or shares it where ``2^cycles`` are fewer than
+    the places. Neighbours begin with different values, as data unknown: of two registers that are
+    always equal synthesis would make one.
+    """
+    values, ones = [value], (1 << len(value)) - 1
+    for left in reversed(range(cycles)):
+        count = min(2 * len(values), -(-copies >> left))
+        registers = [
+            Signal(
+                len(value),
+                name=f"{name}_{left}_{index}",
+                init=ones * (index % 2),
+                reset_less=True,
+            )
+            for index in range(count)
+        ]
+        for index, register in enumerate(registers):
+            m.d.sync += register.eq(values[index * len(values) // count])
+        values = registers
+    return [values[place * len(values) // copies] for place in range(copies)]
+
+
 def add3(left, right) -> Value:
     """(left + right) % 3 of two residues."""
     total = left + right

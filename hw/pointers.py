@@ -50,8 +50,11 @@ class ResultPointers(wiring.Component):
             tables.x.eq(self.x),
         ]
         parameter = delay(m, self.parameter, 1, name="parameter")
+        address_bits = (self.cfg.map_words - 1).bit_length()  # in use
         for row in range(self.cfg.rows):
-            for kind, pointer in (("output", self.output[row]), ("residual", self.residual[row])):
+            for kind, port in (("output", self.output[row]), ("residual", self.residual[row])):
+                pointer = Signal.like(port, name=f"{kind}_{row}", reset_less=True)
+                m.d.comb += port.eq(pointer)
                 record, column = tables.row[row], tables.column[row]
                 phases = record[f"{kind}_phase"], column[f"{kind}_phase"]
                 cell = Signal(ADDRESS_BITS, name=f"{kind}_cell_{row}", reset_less=True)
@@ -67,6 +70,6 @@ class ResultPointers(wiring.Component):
                     residue.eq(record[f"{kind}_residue"]),
                     pointer.u.eq(add3(residue, parameter[f"{kind}_a"])),
                     pointer.v.eq(add3(phase, parameter[f"{kind}_b"])),
-                    pointer.address.eq(parameter[f"{kind}_address"] + cell),
+                    pointer.address.eq((parameter[f"{kind}_address"] + cell)[:address_bits]),
                 ]
         return m

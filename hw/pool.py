@@ -63,11 +63,11 @@ class GlobalAveragePool(wiring.Component):
             terms.append(term)
             ones.append(group.valid[row])
         arrived = Signal()
-        subtotal = Signal(signed(9 + cfg.rows.bit_length()))
+        subtotal = Signal(signed(9 + cfg.rows.bit_length()), reset_less=True)
         pixels = Signal(range(cfg.rows + 1))
         index = Signal(bits)
-        pointer = Signal(bank_pointer_layout())
-        lane = Signal(4)
+        pointer = Signal(bank_pointer_layout(), reset_less=True)
+        lane = Signal(4, reset_less=True)
         m.d.sync += [
             arrived.eq(self.i.valid),
             subtotal.eq(sum(terms)),
@@ -79,21 +79,24 @@ class GlobalAveragePool(wiring.Component):
         oldest = Signal(bits)
         offers = []
         for channel in range(cfg.pool_channels):
-            total = Signal(signed(cfg.accumulator_bits), name=f"sum_{channel}")
-            count = Signal(16, name=f"count_{channel}")
-            held_pointer = Signal(bank_pointer_layout(), name=f"pointer_{channel}")
-            held_lane = Signal(4, name=f"lane_{channel}")
+            # What a channel begins with is 0, whatever stands there.
+            empty = Signal(name=f"empty_{channel}", init=1)
+            total = Signal(signed(cfg.accumulator_bits), name=f"sum_{channel}", reset_less=True)
+            count = Signal(16, name=f"count_{channel}", reset_less=True)
+            held_pointer = Signal(bank_pointer_layout(), name=f"pointer_{channel}", reset_less=True)
+            held_lane = Signal(4, name=f"lane_{channel}", reset_less=True)
             full = Signal(name=f"full_{channel}")
-            m.d.sync += full.eq((count == self.pixels) & (count != 0))
+            m.d.sync += full.eq((count == self.pixels) & (count != 0) & ~empty)
             with m.If(arrived & (index == channel)):
                 m.d.sync += [
-                    total.eq(total + subtotal),
-                    count.eq(count + pixels),
+                    empty.eq(0),
+                    total.eq(Mux(empty, 0, total) + subtotal),
+                    count.eq(Mux(empty, 0, count) + pixels),
                     held_pointer.eq(pointer),
                     held_lane.eq(lane),
                 ]
             with m.If(self.restart | (self.o.valid & self.o.ready & (oldest == channel))):
-                m.d.sync += [total.eq(0), count.eq(0), full.eq(0)]
+                m.d.sync += [empty.eq(1), full.eq(0)]
             offers.append((full, total, held_pointer, held_lane))
         with m.Switch(oldest):
             for channel, (full, total, held_pointer, held_lane) in enumerate(offers):

@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 from penstock.config import MEMORY_BITS, Config
 from penstock.hw.layouts import ram_write_signature, read_data_layout, record_layout, request_layout
 from penstock.hw.memory import BurstGenerator, times
+from penstock.hw.pipeline import delay
 from penstock.hw.weight_loader import WeightAssembler
 from penstock.program import DESCRIPTOR, HEADER, MAGIC, PARAMETER, VERSION, WORD_BYTES
 from penstock.registers import Code
@@ -77,19 +78,23 @@ class ProgramLoader(wiring.Component):
         left = Signal(LENGTH_BITS)  # words still to come
         summed = Signal(range(SUM_CYCLES))  # cycles of SUM that are over
         idle = Signal(init=1)  # in the last cycle
+        summing, last_summed = Signal(), Signal()  # a cycle before the CRC's sum has the beat
         beat = stream.Signature(read_data_layout(), always_ready=True).create()
-        header = self.header
+        header = Signal(record_layout(HEADER), reset_less=True)
 
         m.d.comb += [
+            self.header.eq(header),
             self.request.valid.eq(reader.request.valid),
             self.request.payload.eq(reader.request.payload),
             reader.request.ready.eq(self.request.ready),
             self.data.ready.eq(1),
             reader.halt.eq(self.halt),
-            crc.data.eq(beat.p.data),
+            crc.data.eq(delay(m, beat.p.data, 1, name="crc_data")),
+            crc.valid.eq(delay(m, summing, 1, name="crc_valid", control=True)),
             crc.start.eq(idle),
         ]
         m.d.sync += idle.eq(phase == _Phase.IDLE)
+        m.d.sync += last_summed.eq(phase == _Phase.CRC)
         m.d.sync += beat.valid.eq(self.data.valid)
         m.d.sync += beat.payload.eq(self.data.payload)
         m.d.sync += self.done.eq(0)
@@ -108,7 +113,7 @@ class ProgramLoader(wiring.Component):
                     m.d.sync += left.eq(HEADER_WORDS)
                     m.d.sync += phase.eq(_Phase.HEADER)
             with m.Case(_Phase.HEADER), m.If(beat.valid):
-                m.d.comb += crc.valid.eq(left <= HEADER_WORDS - CRC_FROM)
+                m.d.comb += summing.eq(left <= HEADER_WORDS - CRC_FROM)
                 m.d.sync += header.eq(Cat(header.as_value()[MEMORY_BITS:], beat.p.data))
                 m.d.sync += left.eq(left - 1)
                 m.d.sync += summed.eq(0)
@@ -127,12 +132,12 @@ class ProgramLoader(wiring.Component):
                 with m.If(verdict != Code.OK):
                     m.d.sync += finish(verdict)
             with m.Case(_Phase.BODY):
-                m.d.comb += crc.valid.eq(beat.valid)
+                m.d.comb += summing.eq(beat.valid)
                 with m.If(beat.valid):
                     m.d.sync += left.eq(left - 1)
                     with m.If(left == 1):
                         m.d.sync += phase.eq(_Phase.CRC)
-            with m.Case(_Phase.CRC):
+            with m.Case(_Phase.CRC), m.If(last_summed):
                 m.d.sync += finish(Mux(crc.crc == header.crc, Code.OK, Code.BAD_CRC))
         with m.If((phase != _Phase.IDLE) & beat.valid & beat.p.error):
             m.d.sync += finish(Code.BUS_ERROR)
@@ -189,7 +194,7 @@ class ProgramLoader(wiring.Component):
         parameters_left = Signal.like(header.parameters)
         in_program, in_parameters = Signal(), Signal()  # words of the section are left
         words = Signal(range(PARAMETER_WORDS))  # of the open parameter record
-        held = Signal(MEMORY_BITS * (PARAMETER_WORDS - 1))
+        held = Signal(MEMORY_BITS * (PARAMETER_WORDS - 1), reset_less=True)
         m.d.comb += self.program_write.data.eq(beat.p.data)
         m.d.comb += self.parameter_write.data.eq(Cat(held, beat.p.data))
 

@@ -1,5 +1,8 @@
 """The one module that makes the large memories, so that a target can give its primitive."""
 
+from functools import reduce
+from operator import or_
+
 from amaranth.hdl import ClockSignal, Instance, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -9,6 +12,9 @@ from penstock.hw.ram_macro import SMALLEST, Macro, macros
 
 LATENCY = 2
 """Cycles from an address to its data."""
+
+LONGEST = 2048
+"""Words of the longest block RAM of an ECP5 that leaves none of its bits unused."""
 
 STYLES = {"generic": "", "ecp5_block": "block", "ecp5_distributed": "distributed"}
 """Module suffix -> yosys' ram_style; synthesis chooses where there is none."""
@@ -102,38 +108,42 @@ class Ram(wiring.Component):
         m = Module()
         if self.target == "asic" and self.depth >= SMALLEST:
             data = self._macro(m)
-        elif self._is_split():
+        elif len(self._parts()) > 1:
             data = self._split(m)
         else:
             data = self._memory(m, "memory", self.depth, self.write_enable)
         m.d.comb += self.read_data.eq(data)
         return m
 
-    def _is_split(self) -> bool:
-        """Yosys rounds the depth of block RAMs up to a power of two.
+    def _parts(self) -> list[int]:
+        """Words of each of the memories that it is made of, decreasing powers of two.
 
-        7680 words of 288 bits are 128 of them in one piece, 120 as 4096 + 2048 + 1024 + 512.
+        Yosys rounds the depth of block RAMs up to one: 7680 words of 288 bits are 128 of them in
+        one piece, 120 as 3 * 2048 + 1024 + 512. A longer one has several block RAMs behind each
+        other, and logic between them and their output registers.
         """
-        return self.target == "ecp5" and self.style == "block" and self.depth.bit_count() > 1
+        if self.target != "ecp5" or self.style != "block":
+            return [self.depth]
+        full, rest = divmod(self.depth, LONGEST)
+        return [LONGEST] * full + [
+            1 << n for n in range(LONGEST.bit_length())[::-1] if rest >> n & 1
+        ]
 
     def _split(self, m: Module):
-        """The memory as several, of decreasing powers of two; they share their low address bits."""
-        addresses = [self.read_address]
-        for cycle in range(LATENCY):
-            addresses.append(Signal.like(self.read_address, name=f"address_{cycle}"))
-            m.d.sync += addresses[-1].eq(addresses[-2])
-        first, data = 0, None
-        for bit in reversed(range(self.depth.bit_length())):
-            if self.depth >> bit & 1:
-                end = first + (1 << bit)
-                inside = self.write_address < end
-                if first:
-                    inside &= self.write_address >= first
-                enable = Mux(inside, self.write_enable, 0)
-                part = self._memory(m, f"memory_{first}", 1 << bit, enable)
-                data = part if data is None else Mux(addresses[-1] >= first, part, data)
-                first = end
-        return data
+        """The memories of `_parts`, which share their low address bits."""
+        address = Signal.like(self.read_address)
+        m.d.sync += address.eq(self.read_address)
+        first, words = 0, []
+        for depth in self._parts():
+            bits = ceil_log2(depth)
+            number = first >> bits
+            enable = Mux(self.write_address >> bits == number, self.write_enable, 0)
+            word = self._memory(m, f"memory_{first}", depth, enable)
+            chosen = Signal(name=f"chosen_{first}")
+            m.d.sync += chosen.eq(address >> bits == number)
+            words.append(word & chosen.replicate(self.width))
+            first += depth
+        return reduce(or_, words)
 
     def _macro(self, m: Module):
         """One memory of a memory compiler; returns the output register."""

@@ -16,17 +16,46 @@ class RegisterSlice(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        spare = Signal.like(self.i.payload)
+        spare = Signal.like(self.i.payload, reset_less=True)
+        payload = Signal.like(self.i.payload, reset_less=True)
         free = Signal(init=1)  # `spare` is
-        m.d.comb += self.i.ready.eq(free)
+        m.d.comb += [self.i.ready.eq(free), self.o.payload.eq(payload)]
         moves = Signal()
         m.d.comb += moves.eq(~self.o.valid | self.o.ready)
         with m.If(moves):
             m.d.sync += free.eq(1)
             m.d.sync += self.o.valid.eq(self.i.valid | ~free)
-            m.d.sync += self.o.payload.eq(Mux(free, self.i.payload, spare))
+            m.d.sync += payload.eq(Mux(free, self.i.payload, spare))
         with m.Elif(self.i.valid):
             m.d.sync += free.eq(0)
         with m.If(free):
             m.d.sync += spare.eq(self.i.payload)
+        return m
+
+
+class LateReadySlice(wiring.Component):
+    """A `RegisterSlice` for an ``o.ready`` that comes late in a cycle: it enables no payload.
+
+    Each word that is offered is kept for the next cycle, in which it is offered again if it was not
+    taken. One word per cycle, latency 1 cycle, applies backpressure; holds up to two words.
+    """
+
+    def __init__(self, shape):
+        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
+
+    def elaborate(self, platform):
+        m = Module()
+        kept = Signal.like(self.i.payload, reset_less=True)
+        following = Signal.like(self.i.payload, reset_less=True)
+        again, waiting = Signal(), Signal()  # `kept` is offered; there is a `following` word
+        free = Signal()
+        m.d.comb += [
+            free.eq(~(again & waiting)),
+            self.i.ready.eq(free),
+            self.o.valid.eq(again | waiting),
+            self.o.payload.eq(Mux(again, kept, following)),
+        ]
+        m.d.sync += [kept.eq(self.o.payload), again.eq(self.o.valid & ~self.o.ready)]
+        with m.If(free):
+            m.d.sync += [following.eq(self.i.payload), waiting.eq(self.i.valid)]
         return m

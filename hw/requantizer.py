@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from penstock.config import Config
 from penstock.hw.multiplier import LATENCY as MULTIPLIER_LATENCY
 from penstock.hw.multiplier import Multipliers
-from penstock.hw.pipeline import delay
+from penstock.hw.pipeline import delay, spread
 
 SPLIT = 17
 """Low bits of a sum that one signed 18-bit multiplier operand takes."""
@@ -72,15 +72,19 @@ class Requantizer(wiring.Component):
         )
         high = multipliers("high", lambda row: self.sums[row][SPLIT:].as_signed(), self.multiplier)
         residual = multipliers("residual", lambda row: self.residual[row], self.residual_multiplier)
-        bias = delay(m, self.bias, MULTIPLIER_LATENCY + 1, name="bias")
-        pooled = delay(m, self.pooled, MULTIPLIER_LATENCY + 2, name="pooled")
+
+        def to_rows(value, name: str):
+            """A cycle later, in registers that are near."""
+            return spread(m, value, cfg.rows, cycles=1, name=name)
+
+        biases = spread(m, self.bias, cfg.rows, cycles=MULTIPLIER_LATENCY + 1, name="bias")
+        pooled = delay(m, self.pooled, MULTIPLIER_LATENCY + 1, name="pooled")
         rounds = [self._rounding(m, "layer", self.layer_scale, ~self.raw)]
         rounds.append(self._rounding(m, "pool", self.pool_scale, Const(1, 1)))
+        roundings = to_rows(Mux(pooled, rounds[1], rounds[0]), "rounding")
         last = delay(m, pooled, 2, name="last_pooled")
-        scale = Signal(scale_layout())
-        m.d.comb += scale.eq(Mux(last, self.pool_scale, self.layer_scale))
-        coarse_scale = delay(m, scale, 1, name="coarse_scale")
-        fine_scale = delay(m, coarse_scale, 1, name="fine_scale")
+        pooled = to_rows(pooled, "pooled_row")
+        scales = to_rows(Mux(last, self.pool_scale, self.layer_scale), "scale")
         words = []
         for row in range(cfg.rows):
             product = Signal(signed(product_bits), name=f"product_{row}", reset_less=True)
@@ -90,12 +94,15 @@ class Requantizer(wiring.Component):
             total = Signal(signed(total_bits), name=f"total_{row}", reset_less=True)
             coarse = Signal(signed(total_bits), name=f"coarse_{row}", reset_less=True)
             fine = Signal(signed(total_bits), name=f"fine_{row}", reset_less=True)
-            negative = self.relu_before_add & ~pooled & biased[-1]
+            scale = data.View(scale_layout(), scales[row])
+            coarse_scale = delay(m, scale, 1, name=f"coarse_scale_{row}")
+            fine_scale = delay(m, coarse_scale, 1, name=f"fine_scale_{row}")
+            negative = self.relu_before_add & ~pooled[row] & biased[-1]
             m.d.sync += [
                 product.eq((high[row] << SPLIT) + low[row]),
-                biased.eq(product + bias),
+                biased.eq(product + biases[row].as_signed()),
                 clipped.eq(Mux(negative, 0, biased)),
-                added.eq(Mux(pooled, 0, residual[row]) + Mux(pooled, rounds[1], rounds[0])),
+                added.eq(Mux(pooled[row], 0, residual[row]) + roundings[row]),
                 total.eq(clipped + added),
                 coarse.eq(total >> (scale.shift[3:] << 3)),
                 fine.eq(coarse >> coarse_scale.shift[:3]),
@@ -112,6 +119,7 @@ class Requantizer(wiring.Component):
 
     def _rounding(self, m: Module, name: str, scale, enable):
         """2^(S-1), a constant of the layer; 0 where nothing is shifted."""
-        rounding = Signal(31, name=f"{name}_rounding")
-        m.d.sync += rounding.eq(Mux(enable, (Const(1, 32) << scale.shift)[1:32], 0))
+        shift = delay(m, Mux(enable, scale.shift, 0), 1, name=f"{name}_shift")
+        rounding = Signal(31, name=f"{name}_rounding", reset_less=True)
+        m.d.sync += rounding.eq((Const(1, 32) << shift)[1:32])
         return rounding

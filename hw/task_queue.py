@@ -27,6 +27,11 @@ def verdict_layout(cfg: Config) -> data.StructLayout:
     )
 
 
+def _register(shape, name: str) -> Signal:
+    """One of the datapath: nothing follows from it unless a count or a flag says so."""
+    return Signal(shape, name=name, reset_less=True)
+
+
 class TaskQueue(wiring.Component):
     """Collects kept outputs of one output channel into groups of `rows` tasks, in order.
 
@@ -57,9 +62,9 @@ class TaskQueue(wiring.Component):
 
         # Compact the kept tasks to the front.
         arrived = Signal()
-        arriving = [Signal(task_layout(cfg), name=f"arriving_{k}") for k in range(rows)]
+        arriving = [_register(task_layout(cfg), f"arriving_{k}") for k in range(rows)]
         arriving_count = Signal(range(rows + 1))  # 0 where nothing arrives
-        arriving_common = Signal(common)
+        arriving_common = _register(common, "arriving_common")
         arriving_closing = Signal()
         work = self.i.payload.work
         keep = [self.i.payload.keep[row] & self.i.valid for row in range(rows)]
@@ -76,8 +81,8 @@ class TaskQueue(wiring.Component):
                     m.d.sync += arriving[slot].eq(work.tasks[row])
 
         # Put them behind the tasks already collected, and the rest into the next group.
-        staged = [Signal(task_layout(cfg), name=f"staged_{k}") for k in range(rows)]
-        staged_common = Signal(common)
+        staged = [_register(task_layout(cfg), f"staged_{k}") for k in range(rows)]
+        staged_common = _register(common, "staged_common")
         flush = Signal()  # the staged tasks are a whole group, which leaves
         staged_count = Signal(range(rows + 1))
         held = Signal(range(rows))  # staged tasks of a group that is still open
@@ -105,7 +110,7 @@ class TaskQueue(wiring.Component):
         with m.If(arrived):
             m.d.sync += staged_common.eq(arriving_common)
 
-        queued = Signal(queued_tasks_layout(cfg))
+        queued = _register(queued_tasks_layout(cfg), "queued")
         group, last_group = queued.work, Signal.like(staged_common.group)
         pushed_count = Mux(flush, staged_count, rows)
         m.d.sync += [self.judged.eq(arrived), self.pushed.eq(pushed)]

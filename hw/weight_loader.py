@@ -33,7 +33,7 @@ class WeightAssembler(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         beats = self.cfg.weight_beats
-        held = Signal(MEMORY_BITS * (beats - 1))
+        held = Signal(MEMORY_BITS * (beats - 1), reset_less=True)
         count = Signal(range(beats))
         joined = Cat(held, self.i.payload)
         m.d.comb += self.write.data.eq(joined)

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from penstock.config import BANKS, TAPS, Config
 from penstock.hw.layer_fetch import PixelTables, table_write_layout
 from penstock.hw.layouts import ADDRESS_BITS, PIXEL_BITS, record_layout, step_layout
-from penstock.hw.pipeline import add3, delay, select, sub3
+from penstock.hw.pipeline import add3, delay, select, spread, sub3
 from penstock.hw.ram import LATENCY as RAM_LATENCY
 from penstock.program import DESCRIPTOR
 
@@ -66,26 +66,22 @@ class WindowAddress(wiring.Component):
             tables.y.eq(self.y),
             tables.x.eq(self.x),
         ]
-        plane_2, plane_3, plane_6 = (
-            Signal(ADDRESS_BITS, name=f"plane_{n}", reset_less=True) for n in (2, 3, 6)
-        )
-        plane = self.layer.plane
-        m.d.sync += [
-            plane_2.eq(plane << 1),
-            plane_3.eq(plane + plane_2),
-            plane_6.eq(plane_3 << 1),
-        ]
+        # Both of a whole layer, whose first step comes later.
+        plane = spread(m, self.layer.plane, self.cfg.rows, name="plane")
+        pointwise = spread(m, self.layer.pointwise, self.cfg.rows, name="pointwise")
         word = Signal(data.StructLayout({"address": ADDRESS_BITS, "a": 2, "b": 2}))
         m.d.comb += Cat(word.address, word.a, word.b).eq(
             Cat(self.step.address, self.step.a, self.step.b)
         )
         word = delay(m, word, RAM_LATENCY + 1, name="word")
         for row in range(self.cfg.rows):
-            self._row(m, row, tables, word, (0, plane, plane_2), (0, plane_3, plane_6))
+            self._row(m, row, tables, word, plane[row], pointwise[row])
         return m
 
-    def _row(self, m: Module, row: int, tables, word, singles, triples):
-        pointwise = self.layer.pointwise
+    def _row(self, m: Module, row: int, tables, word, plane, pointwise):
+        plane_3 = _register(ADDRESS_BITS, f"plane_3_{row}")
+        m.d.sync += plane_3.eq((plane << 1) + plane)
+        singles, triples = (0, plane, plane << 1), (0, plane_3, plane_3 << 1)
         record, column = tables.row[row], tables.column[row]
 
         # The cell of the window's first column, in each of the two rows of cells that it may span.
@@ -151,6 +147,7 @@ class WindowAlign(wiring.Component):
 
     Padding becomes 0; activations become signed by one more bit. One window per array row and
     cycle, latency 2 cycles from ``words``, with ``alignment`` at the same time; no backpressure.
+    ``signed`` is that of a whole layer.
     """
 
     def __init__(self, cfg: Config):
@@ -170,6 +167,7 @@ class WindowAlign(wiring.Component):
     def elaborate(self, platform):
         cfg = self.cfg
         m = Module()
+        signed_layer = spread(m, self.signed, cfg.rows, name="signed")
         for row in range(cfg.rows):
             words, alignment = self.words[row], self.alignment[row]
             rotated = [
@@ -190,5 +188,6 @@ class WindowAlign(wiring.Component):
                     for channel in range(cfg.word):
                         value = tap[8 * channel :][: cfg.activation_bits]
                         lane = (3 * i + j) * cfg.word + channel
-                        m.d.comb += self.operands[row][lane].eq(Cat(value, value[-1] & self.signed))
+                        operand = Cat(value, value[-1] & signed_layer[row])
+                        m.d.comb += self.operands[row][lane].eq(operand)
         return m

@@ -9,7 +9,7 @@ from penstock.config import BANKS, Config
 from penstock.hw.buffers import write_layout
 from penstock.hw.layouts import bank_pointer_layout, bank_word_layout, result_layout
 from penstock.hw.output_writer import raw_result_layout
-from penstock.hw.register_slice import RegisterSlice
+from penstock.hw.register_slice import LateReadySlice
 
 DECISION_LATENCY = 1
 """Cycles from the decision that a result is written to its write."""
@@ -43,9 +43,9 @@ class WriteQueue(wiring.Component):
     A group leaves in one cycle when its results lie in distinct banks; otherwise the first result
     of each bank goes first, the others one bank write a cycle later. Results that leave together
     wait while a word of theirs is read as a residual, up to two such sets. Words of the next image
-    (``load``) fill the banks that are free. ``i`` takes no backpressure: each group needs a credit
-    (see Dispatcher), given back by ``written``, or ``pooled``, in the cycle of its last write;
-    ``word`` and ``load`` are ordinary streams.
+    (``load``) fill the cycles in which no result is written. ``i`` takes no backpressure: each
+    group needs a credit (see Dispatcher), given back by ``written``, or ``pooled``, in the cycle of
+    its last write; ``word`` and ``load`` are ordinary streams.
 
     Results are written one cycle after it was decided, and the ``residual`` that counts is that
     cycle's: the buffers take it one cycle later than it comes here.
@@ -83,7 +83,7 @@ class WriteQueue(wiring.Component):
         head = first.group
 
         # The first result of each bank goes first.
-        m.submodules.chosen = chosen = RegisterSlice(chosen_layout(cfg))
+        m.submodules.chosen = chosen = LateReadySlice(chosen_layout(cfg))
         done = Signal(cfg.rows)
         pending, granted = Signal(cfg.rows), Signal(cfg.rows)
         for row in range(cfg.rows):
@@ -128,8 +128,9 @@ class WriteQueue(wiring.Component):
 
     def _bank_writes(self, m: Module, chosen):
         cfg, results = self.cfg, chosen.payload
-        rows, buffer, mask = Signal(results.rows.shape()), Signal(), Signal(cfg.word)
-        decided = Signal()
+        rows = Signal(results.rows.shape(), reset_less=True)
+        buffer, mask = Signal(reset_less=True), Signal(cfg.word, reset_less=True)
+        valid, decided = Signal(cfg.rows), Signal()
         m.d.comb += [
             chosen.ready.eq(~self._read_next(results)),
             decided.eq(chosen.valid & chosen.ready),
@@ -141,34 +142,31 @@ class WriteQueue(wiring.Component):
             self.pooled.eq(decided & results.ends & results.pooled),
         ]
         for row in range(cfg.rows):
-            m.d.sync += rows[row].valid.eq(decided & results.rows[row].valid)
+            m.d.sync += valid[row].eq(decided & results.rows[row].valid)
         for lane in range(cfg.word):
             m.d.sync += mask[lane].eq(results.lane == lane)
-        load = self.load.payload
-        blocked = []
-        m.d.comb += self.write.loaded.eq(load.data)
+        load, written = self.load.payload, valid.any()
+        # A word of the next image is for one bank, and comes when no result is written.
+        m.d.comb += [
+            self.load.ready.eq(~written),
+            self.write.buffer.eq(Mux(written, buffer, load.buffer)),
+            self.write.mask.eq(mask | (~written).replicate(cfg.word)),
+            self.write.load.eq(~written),
+            self.write.loaded.eq(load.data),
+        ]
         for bank in range(BANKS):
             u, v = divmod(bank, 3)
             hits = [
-                result.valid & (result.pointer.u == u) & (result.pointer.v == v) for result in rows
+                valid[row] & (result.pointer.u == u) & (result.pointer.v == v)
+                for row, result in enumerate(rows)
             ]
-            hit = Signal(name=f"hit_{bank}")
             address, value = rows[0].pointer.address, rows[0].value
             for row in range(1, cfg.rows):
                 address = Mux(hits[row], rows[row].pointer.address, address)
                 value = Mux(hits[row], rows[row].value, value)
-            here = Signal(name=f"here_{bank}")
-            write = self.write.banks[bank]
+            here = self.load.valid & (load.u == u) & (load.v == v)
             m.d.comb += [
-                hit.eq(Cat(hits).any()),
-                here.eq(self.load.valid & (load.u == u) & (load.v == v)),
-                write.load.eq(~hit),
-                write.address.eq(Mux(hit, address, load.address)),
-                write.value.eq(value),
+                self.write.banks[bank].enable.eq(Mux(written, Cat(hits).any(), here)),
+                self.write.banks[bank].address.eq(Mux(written, address, load.address)),
+                self.write.banks[bank].value.eq(value),
             ]
-            blocked.append(hit & here)
-            with m.If(hit):
-                m.d.comb += write.masks[buffer].eq(mask)
-            with m.Elif(here):
-                m.d.comb += write.masks[load.buffer].eq(~0)
-        m.d.comb += self.load.ready.eq(~Cat(blocked).any())

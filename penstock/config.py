@@ -162,7 +162,7 @@ class Config:
             )
 
 
-_ULX3S = Config(name="ulx3s-85f")
+_ULX3S = Config(name="ulx3s-85f", map_side=32)
 _PRESETS = (
     Config(
         name="tiny",
@@ -192,9 +192,7 @@ _PRESETS = (
         pool_channels=2,
     ),
     _ULX3S,
-    dataclasses.replace(
-        _ULX3S, name="asic", word=8, map_words=1024, weight_words=8192, weights="streamed"
-    ),
+    Config(name="asic", word=8, map_words=1024, weight_words=8192, weights="streamed"),
 )
 PRESETS = {preset.name: preset for preset in _PRESETS}
 

@@ -57,7 +57,7 @@ class WindowPath(wiring.Component):
 
     ``operands[row][lane]`` is tap ``lane // w``, channel ``lane % w`` of the window of pixel
     (y[row], x[row]). One step a cycle, latency ADDRESS_LATENCY + WINDOW_LATENCY + 2.
-    ``residual_word`` comes `residual_latency` after ``residual``.
+    ``residual_word`` comes `residual_latency` after ``residual``, in all rows.
     """
 
     def __init__(self, cfg: Config):
@@ -100,6 +100,9 @@ class WindowPath(wiring.Component):
             align.alignment.eq(delay(m, window.alignment, WINDOW_LATENCY, name="alignment")),
             align.signed.eq(self.layer.input_signed),
             self.operands.eq(align.operands),
-            self.residual_word.eq(buffers.residual_word),
         ]
+        rows = len(buffers.residual_word)
+        for row, word in enumerate(buffers.residual_word):
+            later = delay(m, word, rows - 1 - row, name=f"residual_word_{row}")
+            m.d.comb += self.residual_word[row].eq(later)
         return m

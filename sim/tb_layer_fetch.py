@@ -13,6 +13,7 @@ from amaranth.lib import data
 from cocotb.triggers import RisingEdge
 
 from penstock.hw.layouts import PIXEL_BITS, bank_pointer_layout, record_layout
+from penstock.hw.pipeline import WAY
 from penstock.hw.pointers import LATENCY as POINTER_LATENCY
 from penstock.hw.ram import LATENCY as RAM_LATENCY
 from penstock.network import Shape
@@ -156,6 +157,8 @@ class Bench:
             await self._step()
         await self._drain()
         self._port("half").value = not self._port("half").value
+        for _ in range(WAY):
+            await self._step()
         self.tables, self.compared = Tables(program, index), 0
 
     async def _drain(self):

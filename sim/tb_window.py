@@ -80,17 +80,20 @@ class Bench:
                 place = buffer, bank % BANKS, address
                 if random.random() < 0.5:
                     loaded = int.from_bytes(channels.tobytes(), "little")
-                    await self._write(place, (1 << cfg.word) - 1, load=1, loaded=loaded)
+                    value = random.getrandbits(8)  # of another cycle
+                    await self._write(
+                        place, (1 << cfg.word) - 1, value=value, load=1, loaded=loaded
+                    )
                     continue
                 for channel, value in enumerate(channels):
-                    loaded = random.getrandbits(8 * cfg.word)  # of another bank
+                    loaded = random.getrandbits(8 * cfg.word)  # of another cycle
                     await self._write(place, 1 << channel, value=int(value), loaded=loaded)
         self.dut.window__write.value = 0
 
-    async def _write(self, place, mask: int, *, loaded: int, **fields: int):
+    async def _write(self, place, mask: int, *, value: int, **fields: int):
         buffer, bank, address = place
-        write = {"masks": {buffer: mask}, "address": address, **fields}
-        writes = {"banks": {bank: write}, "loaded": loaded}
+        write = {"enable": 1, "address": address, "value": value}
+        writes = {"banks": {bank: write}, "buffer": buffer, "mask": mask, **fields}
         self.dut.window__write.value = pack(write_layout(self.cfg), writes)
         await RisingEdge(self.dut.clk)
 
@@ -107,6 +110,7 @@ class Bench:
                 dut.window__table_write.value = pack(table_write_layout(), write)
                 await RisingEdge(dut.clk)
         dut.window__table_write.value = 0
+        await ClockCycles(dut.clk, self.cfg.rows)
         dut.window__half.value = not int(dut.window__half.value)
         await ClockCycles(dut.clk, 4)
 

@@ -63,18 +63,16 @@ class Bench:
             return
         self.cycles += 1
         writes = unpack(write_layout(cfg), int(dut.writes__write.value))
-        for port in range(2 * BANKS):
-            buffer, bank = divmod(port, BANKS)
+        for bank in range(BANKS):
             write = writes["banks"][bank]
-            mask = write["masks"][buffer]
-            if not mask:
+            if not write["enable"]:
                 continue
-            place = (buffer, bank // 3, bank % 3, write["address"])
+            place = (writes["buffer"], bank // 3, bank % 3, write["address"])
             assert place not in read, f"{place} was read as a residual in the cycle of its write"
             for lane in range(cfg.word):
-                if mask >> lane & 1:
+                if writes["mask"] >> lane & 1:
                     loaded = writes["loaded"] >> 8 * lane & 0xFF
-                    value = loaded if write["load"] else write["value"]
+                    value = loaded if writes["load"] else write["value"]
                     self.writes[(*place, lane, value)] += 1
         self._count_groups()
 

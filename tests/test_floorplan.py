@@ -1,6 +1,7 @@
 """The floorplan of the ECP5-85F, on a netlist of the names and ports that yosys gives."""
 
 import dataclasses
+import itertools
 import re
 from itertools import pairwise
 
@@ -10,8 +11,8 @@ from penstock.boards.floorplan import MULTIPLIER_ROWS, MULTIPLIERS, RAM_ROWS, RA
 from penstock.config import Config, preset
 from penstock.errors import PenstockError
 
-PARTS = {0: 64, 4096: 32, 6144: 16, 7168: 8}
-"""Parts of the weight memory by first word, and how many block RAMs each takes."""
+PARTS = {0: 8, 2048: 8, 4096: 8, 6144: 4, 7168: 2}
+"""First words of the memories of a part of the weights, and how many block RAMs each takes."""
 
 
 def config(rows: int) -> Config:
@@ -21,25 +22,24 @@ def config(rows: int) -> Config:
 
 def netlist(rows: int = 4) -> dict:
     """Its multipliers and block RAMs, and two cells that have no fixed place."""
-    cells = {"core.engine.requantizer.low.dsp_0": "MULT18X18D", "core.other.memory": "DP16KD"}
+    cells = {"core.other.dsp_0": "MULT18X18D", "core.other.memory": "DP16KD"}
+    for kind, count in (("parameters", 8), ("program", 4)):
+        for index in range(count):
+            cells[f"core.engine.{kind}.memory.memory.0.{index}"] = "DP16KD"
     for row in range(rows):
+        for operand in ("low", "high", "residual$72"):
+            cells[f"core.engine.requantizer.{operand}.dsp_{row}"] = "MULT18X18D"
         for lane in range(36):
             cells[f"core.engine.array.multipliers_{row}.dsp_{lane}"] = "MULT18X18D"
         for bank in range(18):
             name = f"core.engine.buffers.bank_{row}_{bank // 9}_{bank % 9}.memory.memory.0.0"
             cells[name] = "DP16KD"
     module = {name: {"type": kind, "attributes": {}} for name, kind in cells.items()}
-    for part, count in PARTS.items():
-        for index in range(count):
-            bits = 288 // min(count, 32)
-            first = index % 32 * bits
-            module[f"core.engine.weights.memory_{part}.memory.0.{index}"] = {
-                "type": "DP16KD",
-                "attributes": {},
-                "connections": {f"DIA{bit}": [1000 + first + bit] for bit in range(bits)},
-            }
-    write = {"bits": [1000 + bit for bit in range(288)]}
-    return {"cells": module, "netnames": {"core.engine.weight_write__data": write}}
+    for part, first in itertools.product(range(4), PARTS):
+        for index in range(PARTS[first]):
+            name = f"core.engine.weights.part_{part}.memory_{first}.memory.0.{index}"
+            module[name] = {"type": "DP16KD", "attributes": {}}
+    return {"cells": module}
 
 
 def placed(module: dict) -> dict[str, tuple[int, int, str]]:
@@ -71,18 +71,18 @@ def test_a_row_of_the_array_stays_within_a_quarter(rows):
     floorplan(module, config(rows))
     columns = {}
     for name, (x, _, _) in placed(module).items():
-        if match := re.search(r"multipliers_(\d)|bank_(\d)_", name):
-            columns.setdefault(match[1] or match[2], []).append(x)
+        if match := re.search(r"(?:multipliers_|bank_|requantizer.*dsp_)(\d)", name):
+            columns.setdefault(match[1], []).append(x)
     spans = sorted((min(found), max(found)) for found in columns.values())
     assert len(spans) == rows
-    assert all(last - first <= 28 for first, last in spans)
+    assert all(last - first <= 31 for first, last in spans)
     assert all(left[1] < right[0] for left, right in pairwise(spans))
 
 
 def test_a_netlist_of_other_cells_is_refused():
     module = netlist()
     del module["cells"]["core.engine.array.multipliers_2.dsp_7"]
-    with pytest.raises(PenstockError, match="must find 336 cells in the netlist, not 335"):
+    with pytest.raises(PenstockError, match="must find 360 cells in the netlist, not 359"):
         floorplan(module, preset("ulx3s-85f"))
 
 

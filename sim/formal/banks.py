@@ -22,7 +22,7 @@ from penstock.hw import window as window_module
 from penstock.hw.buffers import ActivationBuffers, write_layout
 from penstock.hw.layer_fetch import PixelTables
 from penstock.hw.layouts import ADDRESS_BITS, PIXEL_BITS, bank_pointer_layout
-from penstock.hw.pipeline import delay
+from penstock.hw.pipeline import WAY, delay
 from penstock.hw.pointers import LATENCY as POINTER_LATENCY
 from penstock.hw.pointers import ResultPointers
 from penstock.hw.ram import LATENCY as RAM_LATENCY
@@ -233,6 +233,7 @@ class Results(wiring.Component):
         wait = POINTER_LATENCY - RAM_LATENCY
         settled = delay(m, Const(1, 1), wait + 2, name="settled", control=True)
         block_width = cfg.block[1]
+        address_bits = (cfg.map_words - 1).bit_length()  # the compiler keeps within a bank's words
         for kind in ("output", "residual"):
             start = getattr(self, kind)
             self._assume(m, start)
@@ -262,7 +263,7 @@ class Results(wiring.Component):
                 expected = delay(m, expected, wait, name=f"{kind}_expected_{row}")
                 number = delay(m, number, wait, name=f"{kind}_bank_{row}")
                 with m.If(settled):
-                    m.d.comb += Assert(told.address == expected)
+                    m.d.comb += Assert(told.address == expected[:address_bits])
                     m.d.comb += Assert((3 * told.u + told.v == number) & (told.v < 3))
             m.d.comb += Assert(_distinct(banks))
         m.d.comb += Cover(settled & (self.output.residue == 2) & (self.output.left.phase == 1))
@@ -381,8 +382,8 @@ class Skew(wiring.Component):
             buffers.write.eq(self.write),
         ]
         self._assume(m)
-        started = Signal()
-        m.d.sync += started.eq(1)
+        # Since the input buffer is known in every row.
+        started = delay(m, Const(1, 1), WAY + 1, name="started", control=True)
         write, rams = self.write, iter(rams)
         for row in range(self.cfg.rows):
             write = delay(m, write, 1, name=f"write_{row}", control=True)
@@ -395,8 +396,9 @@ class Skew(wiring.Component):
                 with m.If(started & (self.input_buffer != buffer)):
                     m.d.comb += Assert(~here | (ram.read_address == pointer.address))
                     m.d.comb += Assert(~here | ~met)
-                m.d.comb += Assert(ram.write_enable == port.masks[buffer])
-                with m.If(port.masks[buffer].any()):
+                written = port.enable & (write.buffer == buffer)
+                m.d.comb += Assert(ram.write_enable == Mux(written, write.mask, 0))
+                with m.If(written):
                     m.d.comb += Assert(ram.write_address == port.address)
                 if index == BANKS - 1:
                     m.d.comb += Cover(here & ram.write_enable.any() & (pointer.address == 5))
@@ -414,7 +416,7 @@ class Skew(wiring.Component):
             m.d.comb += Assume(pointer.address < self.cfg.map_words)
             for index, port in enumerate(self.write.banks):
                 here = (pointer.u == index // 3) & (pointer.v == index % 3)
-                written = Mux(self.input_buffer, port.masks[0], port.masks[1]).any()
+                written = port.enable & (self.write.buffer != self.input_buffer)
                 same = here & written & (port.address == pointer.address)
                 m.d.comb += Assume(~(self.reading & same))
         for port in self.write.banks:

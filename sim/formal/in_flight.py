@@ -58,7 +58,12 @@ class TagsInOrder(wiring.Component):
             with m.If(self.watching & (self.ahead == 0)):
                 m.d.sync += [self.watching.eq(0), self.current.eq(1)]
         mark = Signal()
-        stages = self._memory(m, inside["ram"], mark)
+        tag, halves = self.marked.as_value(), []
+        for index, ram in enumerate(inside.every("ram")):
+            half, tag = tag[: ram.width], tag[ram.width :]
+            anything = self.anything[index * ram.width :][: ram.width]
+            halves.append(self._memory(m, ram, mark, half, anything, f"half_{index}"))
+        stages = halves[0]
         idle = ~(self.watching | self.current | stages[0] | stages[1])
         m.d.comb += mark.eq(self.push & self.watch & idle)
         with m.If(mark):
@@ -76,22 +81,24 @@ class TagsInOrder(wiring.Component):
         self._inside(m, inside)
         return m
 
-    def _memory(self, m: Module, ram: Ram, mark: Signal) -> list[Signal]:
-        """Put the promise in the memory's place; returns ``current``, 1, 2.. cycles later."""
+    def _memory(self, m: Module, ram: Ram, mark: Signal, marked, anything, half: str):
+        """Put the promise in a memory's place; returns ``current``, 1, 2.. cycles later."""
         ram.elaborate = lambda platform: Module()
         here = ram.write_enable & (ram.write_address == self.place)
-        word, hit = Signal.like(ram.read_data), (ram.read_address == self.place) & ~here
+        word = Signal.like(ram.read_data, name=f"{half}_word")
+        hit = (ram.read_address == self.place) & ~here
         with m.If(here | mark):
             m.d.sync += word.eq(ram.write_data)
         current, read, stages = self.current, word, []
         for cycle in range(1, RAM_LATENCY + 1):
-            found, data = Signal(name=f"hit_{cycle}"), Signal.like(word, name=f"data_{cycle}")
-            stages.append(Signal(name=f"current_{cycle}"))
+            found = Signal(name=f"{half}_hit_{cycle}")
+            data = Signal.like(word, name=f"{half}_data_{cycle}")
+            stages.append(Signal(name=f"{half}_current_{cycle}"))
             m.d.sync += [found.eq(hit), data.eq(read), stages[-1].eq(current)]
-            m.d.comb += Assert(~stages[-1] | (found & (data == self.marked.as_value())))
+            m.d.comb += Assert(~stages[-1] | (found & (data == marked)))
             current, read, hit = stages[-1], data, found
-        m.d.comb += ram.read_data.eq(Mux(hit, read, self.anything))
-        m.d.comb += Assert(~(self.watching | self.current) | (word == self.marked.as_value()))
+        m.d.comb += ram.read_data.eq(Mux(hit, read, anything))
+        m.d.comb += Assert(~(self.watching | self.current) | (word == marked))
         return stages
 
     def _inside(self, m: Module, inside: Inside):
@@ -102,7 +109,7 @@ class TagsInOrder(wiring.Component):
             Assert(~self.watching | (self.ahead < self.unpulled)),
             Assert(~self.watching | (self.place == (read + self.ahead)[: len(read)])),
             Assert(~self.current | (self.place == (read - 1)[: len(read)])),
-            Assert(~self.current | (self.place == inside["head_index"])),
+            *(Assert(~self.current | (self.place == index)) for index in inside["head_indices"]),
             Assert(~(self.watching & self.current)),
         ]
 

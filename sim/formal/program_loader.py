@@ -13,6 +13,7 @@ from penstock.config import BURST_BEATS, MEMORY_BITS, Config, preset
 from penstock.hw import program_loader as program_loader_module
 from penstock.hw.layouts import read_data_layout
 from penstock.hw.memory import times
+from penstock.hw.pipeline import delay
 from penstock.hw.program_loader import CRC_FROM, LENGTH_BITS, SUM_CYCLES, ProgramLoader
 from penstock.program import DESCRIPTOR, HEADER, MAGIC, PARAMETER, VERSION
 from penstock.registers import Code
@@ -123,7 +124,7 @@ class Loads(wiring.Component):
         )
 
     def _stages(self, m: Module, crc):
-        """Header, some cycles for its check, body, one for the CRC; or a word that fails."""
+        """Header, some cycles for its check, body, two for the CRC; or a word that fails."""
         block, header = self.block, self.block.header
         # A word is worked on in the cycle behind its beat.
         self.came = self._count(m, "came", COUNT, moves(block.data))
@@ -151,7 +152,8 @@ class Loads(wiring.Component):
             m.d.sync += self.checked.eq(0)
         m.d.comb += self.lemma(~self.checked | self.legal)
         last = good & self.checked & (seen + 1 == header.length)
-        self.closing = self._behind(m, "closing", last)
+        self.last_sum = self._behind(m, "last_sum", last)
+        self.closing = self._behind(m, "closing", self.last_sum)
 
         ends, code = Signal(), Signal(Code)
         m.d.comb += ends.eq(takes & word.error | self.checking & ~self.legal | self.closing)
@@ -171,8 +173,12 @@ class Loads(wiring.Component):
         with m.If(block.done):
             m.d.comb += self.lemma(block.code == code)
         # The sum is over all words from CRC_FROM on.
-        m.d.comb += self.lemma(crc.valid == (takes & (seen >= CRC_FROM)))
-        m.d.comb += self.lemma(~crc.valid | (crc.data == word.data) & ~crc.start)
+        summed, data = (
+            delay(m, value, 1, name=name, control=True)
+            for value, name in ((takes & (seen >= CRC_FROM), "summed"), (word.data, "summed_data"))
+        )
+        m.d.comb += self.lemma(crc.valid == summed)
+        m.d.comb += self.lemma(~crc.valid | (crc.data == data) & ~crc.start)
         was_loading = Signal()
         m.d.sync += was_loading.eq(self.loading)
         m.d.comb += self.lemma(crc.start == ~was_loading)
@@ -225,14 +231,16 @@ class Loads(wiring.Component):
             LONGEST_WAIT,
         )
         m.d.comb += self.lemma(late <= LONGEST_WAIT)
-        stages = (~self.loading, in_header, self.summing, self.checking, in_body, self.closing)
+        in_crc = self.last_sum | self.closing
+        stages = (~self.loading, in_header, self.summing, self.checking, in_body, in_crc)
+        m.d.comb += self.lemma(~in_crc | (inside["last_summed"] == self.closing))
         for number, stage in enumerate(stages):
             m.d.comb += self.lemma((phase == number) == stage)
         for number, step in enumerate(self.summing_steps):
             m.d.comb += self.lemma(~step | (inside["summed"] == number))
             with m.If(step & ~request.valid):
                 m.d.comb += self.lemma(late <= number)
-        for number, longest in ((1, 0), (3, SUM_CYCLES), (4, SUM_CYCLES + 1), (5, 0)):
+        for number, longest in ((1, 0), (3, SUM_CYCLES), (4, SUM_CYCLES + 1), (5, 1)):
             with m.If((phase == number) & ~request.valid):
                 m.d.comb += self.lemma(late <= longest)
         self._lengths(m, inside)
@@ -243,8 +251,9 @@ class Loads(wiring.Component):
             self.lemma(
                 ~(self.summing | self.checking) | (self.seen == HEADER_WORDS) & ~self.checked
             ),
-            self.lemma(~self.closing | (self.seen == header.length) & self.checked),
-            self.lemma(self.loading | ~(self.summing | self.checking | self.closing)),
+            self.lemma(~in_crc | (self.seen == header.length) & self.checked),
+            self.lemma(~self.last_sum | (late == 0) | request.valid),
+            self.lemma(self.loading | ~(self.summing | self.checking | in_crc)),
             self.lemma(self.engaged | ~(self.loading | self.broken | self.checked)),
             self.lemma(beat.valid == self.arrived),
             self.lemma(~self.arrived | (Cat(beat.p.data, beat.p.error) == self.word.as_value())),
@@ -370,7 +379,7 @@ class Sections(Loads):
             with m.Else():
                 m.d.comb += Assert(self.part < cfg.weight_beats)
                 m.d.comb += Assert(~self.part.any() | (self.weights < header.weight_words))
-        with m.If(self.loading & self.checked):
+        with m.If(self.loading & self.checked & ~self.closing):
             m.d.comb += [
                 Assert(inside["in_program"] == (self.program != header.program_words)),
                 Assert(inside["in_parameters"] == (self.records != header.parameters)),
@@ -416,13 +425,13 @@ PROOFS = [
         configuration=f"tiny, {cfg.weights} weights",
         statement=statement,
         top=functools.partial(top, cfg),
-        depth=2,
+        depth=3,
         cover_depth=cover_depth,
         quick=False,
     )
     for name, statement, top, cover_depth in (
-        ("loads", REQUESTS, Loads, 18),
-        ("sections", SECTIONS, Sections, 28),
+        ("loads", REQUESTS, Loads, 24),
+        ("sections", SECTIONS, Sections, 32),
     )
     for cfg in (preset("tiny"), dataclasses.replace(preset("tiny"), weights="streamed"))
 ]

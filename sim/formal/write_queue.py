@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In
 
 from penstock.config import Config, preset
 from penstock.hw.layouts import bank_pointer_layout, bank_word_layout, result_layout
-from penstock.hw.register_slice import RegisterSlice
+from penstock.hw.register_slice import LateReadySlice
 from penstock.hw.write_queue import WriteQueue, entry_layout, same_bank
 from penstock.sim.formal.inside import Inside, InsideFifo
 from penstock.sim.formal.prover import Proof
@@ -103,7 +103,7 @@ class WritesInOrder(wiring.Component):
             m.d.sync += [self.watching.eq(1), self.ahead.eq(self.inside - left)]
             m.d.sync += [self.group.eq(self.results), self.done.eq(0)]
 
-    def _results(self, m: Module, chosen: RegisterSlice):
+    def _results(self, m: Module, chosen: LateReadySlice):
         """Each result of the marked group is chosen once, as it is, and all before it leaves."""
         rows, group, taken = self.cfg.rows, self.group, moves(chosen.i)
         missing, going = Signal(rows), Signal(rows)
@@ -170,45 +170,48 @@ class WritesInOrder(wiring.Component):
         with m.If(count != 0):
             m.d.comb += Assert(block.o.payload == sets[0])
         with m.If(count == 2):
-            m.d.comb += Assert(chosen["spare"] == sets[1])
+            m.d.comb += Assert(chosen["following"] == sets[1])
 
     def _writes(self, m: Module, queue: WriteQueue, chosen):
         """What leaves is written in the next cycle, each result where and as it should be."""
         results, gone = Signal.like(chosen.payload), Signal()
         m.d.sync += [results.eq(chosen.payload), gone.eq(moves(chosen))]
-        lane = (1 << results.lane)[: self.cfg.word]
+        lane, met = (1 << results.lane)[: self.cfg.word], []
         for bank, write in enumerate(queue.write.banks):
             here = [
                 gone & row.valid & (row.pointer.u == bank // 3) & (row.pointer.v == bank % 3)
                 for row in results.rows
             ]
-            m.d.comb += Assert(write.load == ~Cat(here).any())
+            met.append(Cat(here).any())
+            m.d.comb += Assert(~met[-1] | write.enable & ~queue.write.load)
             # Banks are distinct, as `_results` shows.
             for index, row in reversed(list(enumerate(results.rows))):
                 with (m.If if index == self.cfg.rows - 1 else m.Elif)(here[index]):
                     m.d.comb += [
                         Assert(self.bits(write.value) == self.bits(row.value)),
                         Assert(self.bits(write.address) == self.bits(row.pointer.address)),
-                        Assert(write.masks[results.buffer] == lane),
-                        Assert(write.masks[~results.buffer] == 0),
                     ]
+            m.d.comb += Assert(~write.enable | met[-1] | queue.write.load)
+        with m.If(Cat(met).any()):
+            m.d.comb += Assert(queue.write.buffer == results.buffer)
+            m.d.comb += Assert(queue.write.mask == lane)
 
     def _loads(self, m: Module, queue: WriteQueue):
         """A word of the next image is written when it is taken, and only then."""
-        taken = self.load_valid & queue.load.ready
+        taken, all_channels = self.load_valid & queue.load.ready, (1 << self.cfg.word) - 1
         for bank, write in enumerate(queue.write.banks):
             here = taken & (self.load.u == bank // 3) & (self.load.v == bank % 3)
-            mask = Mux(here, (1 << self.cfg.word) - 1, 0)
-            with m.If(write.load):
-                m.d.comb += [
-                    Assert(write.masks[self.load.buffer] == mask),
-                    Assert(write.masks[~self.load.buffer] == 0),
-                    Assert(~here | (write.address == self.load.address)),
-                    Assert(~here | (queue.write.loaded == self.load.data)),
-                ]
-            with m.Else():
-                m.d.comb += Assert(~here)
-        m.d.comb += [Cover(taken & self.left), Cover(self.load_valid & ~queue.load.ready)]
+            m.d.comb += [
+                Assert(~queue.write.load | (write.enable == here)),
+                Assert(~here | queue.write.load & (write.address == self.load.address)),
+            ]
+        with m.If(taken):
+            m.d.comb += [
+                Assert(queue.write.buffer == self.load.buffer),
+                Assert(queue.write.mask == all_channels),
+                Assert(queue.write.loaded == self.load.data),
+            ]
+        m.d.comb += [Cover(taken & (self.inside != 0)), Cover(self.load_valid & ~queue.load.ready)]
 
     def _reads(self, m: Module, queue: WriteQueue):
         """No result is written into a word in the cycle behind the residual that is read from it.
@@ -221,7 +224,7 @@ class WritesInOrder(wiring.Component):
         m.d.sync += residual.eq(self.residual)
         met = []
         for bank, write in enumerate(queue.write.banks):
-            into = (write.masks[buffer] != 0) & ~write.load
+            into = write.enable & (queue.write.buffer == buffer) & ~queue.write.load
             for pointer in residual:
                 same = (pointer.u == bank // 3) & (pointer.v == bank % 3)
                 met.append(into & same & (pointer.address == write.address))
