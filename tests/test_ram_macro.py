@@ -9,6 +9,7 @@ from penstock.config import preset
 from penstock.hw.ram import Ram
 from penstock.hw.ram_macro import SMALLEST, Macro, macro_of, macros
 from penstock.hw.verilog import core_verilog, to_verilog
+from penstock.hw.weight_memory import WeightMemory
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ def test_core_has_a_module_for_each_size(core):
     config = preset("tiny")
     sizes = {
         (config.map_words, 8 * config.word, config.word),  # activations
-        (config.weight_words, 8 * config.lanes, 1),
+        (config.weight_words, 8 * config.lanes // WeightMemory(config).parts, 1),
         (config.program_words, 64, 1),
         (config.channels, 128, 1),  # parameters
     }
