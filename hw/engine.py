@@ -42,7 +42,10 @@ WINDOW_STAGE = ADDRESS_LATENCY + WINDOW_LATENCY + 2
 JUDGE_STAGE = GATE_LATENCY
 """Cycles from a group's parameters to its verdict."""
 
-RESIDUAL_STAGE = POINTER_LATENCY - RAM_LATENCY + DECISION_LATENCY
+POINTER_STAGE = POINTER_LATENCY - RAM_LATENCY - 1
+"""Cycles from a group's parameters to its pointers."""
+
+RESIDUAL_STAGE = POINTER_STAGE + DECISION_LATENCY
 """Cycles from a group's parameters to its residual pointers at the buffers."""
 
 
@@ -270,9 +273,6 @@ class Engine(wiring.Component):
             pixel = head.work.tasks[row].pixel
             m.d.comb += [pointers.y[row].eq(pixel.y), pointers.x[row].eq(pixel.x)]
         parameter = delay(m, pointers.parameter, 1, name="parameter")
-        # Near the write queue, wherever the rows' tables are.
-        output = delay(m, pointers.output, 1, name="output")
-        residual = delay(m, pointers.residual, 1, name="residual")
         tag = delay(m, head, 1, name="head")
 
         # With the parameters: the gate.
@@ -293,7 +293,7 @@ class Engine(wiring.Component):
         final = inside
         if cfg.gating:
             final = self._judge(m, gate.keep, sums, tag, valid, inside)
-        self._requantize(m, sums, tag, valid, final, parameter, output, residual)
+        self._requantize(m, sums, tag, valid, final, parameter, pointers)
 
     def _judge(self, m: Module, above, sums, tag, valid, inside):
         """Queue the rows ``above`` the threshold as tasks; returns the others, which are final."""
@@ -319,12 +319,11 @@ class Engine(wiring.Component):
         wiring.connect(m, tasks.o, self.dispatcher.tasks)
         return final
 
-    def _requantize(self, m: Module, sums, tag, valid, final, parameter, output, residual):
+    def _requantize(self, m: Module, sums, tag, valid, final, parameter, pointers):
         cfg, layer, pool = self.cfg, self.result_layer, self.pool
         m.submodules.requantizer = requantizer = Requantizer(cfg)
         stage = result_stage(cfg)
         wait = stage - JUDGE_STAGE
-        pointer_wait = stage - (POINTER_LATENCY - RAM_LATENCY)
         # A pooled sum takes the place of a group where none comes; decided a cycle before.
         early = delay(m, parameter, stage - 1, name="parameter")
         taken = delay(m, valid, wait - 1, name="result_valid", control=True)
@@ -346,7 +345,9 @@ class Engine(wiring.Component):
             item.final.eq(delay(m, final, wait, name="final")),
             item.channel.eq(channel),
             item.last.eq(channel == layer.channels - 1),
-            item.pointers.eq(delay(m, output, pointer_wait, name="output_pointer")),
+            item.pointers.eq(
+                delay(m, pointers.output, stage - POINTER_STAGE, name="output_pointer")
+            ),
             item.lane.eq(lane),
             requantizer.sums.eq(result_sums),
             requantizer.multiplier.eq(delay(m, multiplier, 1, name="multiplier")),
@@ -371,7 +372,7 @@ class Engine(wiring.Component):
                 item.lane.eq(mean.lane),
                 requantizer.sums[0].eq(mean.sum),
             ]
-        self._residual(m, valid, parameter, residual, requantizer)
+        self._residual(m, valid, parameter, pointers.residual, requantizer)
         self._write(m, item, requantizer)
         m.d.comb += self.result_pixels.channel.eq(channel)
         for row in range(cfg.rows):
@@ -383,7 +384,7 @@ class Engine(wiring.Component):
     def _residual(self, m: Module, valid, parameter, pointer, requantizer):
         """Read each row's residual from the buffer that the windows do not come from."""
         cfg, layer, buffers = self.cfg, self.result_layer, self.buffers
-        reading = delay(m, valid, POINTER_LATENCY - RAM_LATENCY - JUDGE_STAGE, name="reading")
+        reading = delay(m, valid, POINTER_STAGE - JUDGE_STAGE, name="reading")
         m.d.comb += [
             buffers.residual.eq(delay(m, pointer, DECISION_LATENCY, name="residual_pointer")),
             self.write_queue.residual.eq(pointer),

@@ -38,24 +38,37 @@ class LateReadySlice(wiring.Component):
 
     Each word that is offered is kept for the next cycle, in which it is offered again if it was not
     taken. One word per cycle, latency 1 cycle, applies backpressure; holds up to two words.
+
+    The next word to be offered is ``o.payload`` if this one is not taken, else ``upcoming``; in the
+    cycle in which it is, ``again`` tells which. So a user can judge both a cycle before.
     """
 
     def __init__(self, shape):
         super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
+        self.upcoming = Signal.like(self.i.payload)
+        self.again = Signal()
 
     def elaborate(self, platform):
         m = Module()
+        again = self.again
         kept = Signal.like(self.i.payload, reset_less=True)
         following = Signal.like(self.i.payload, reset_less=True)
-        again, waiting = Signal(), Signal()  # `kept` is offered; there is a `following` word
-        free = Signal()
+        waiting = Signal()  # there is a `following` word
+        free = Signal(init=1)  # for another one
+        again_then, waiting_then = Signal(), Signal()
         m.d.comb += [
-            free.eq(~(again & waiting)),
+            again_then.eq(self.o.valid & ~self.o.ready),
+            waiting_then.eq(Mux(free, self.i.valid, waiting)),
             self.i.ready.eq(free),
             self.o.valid.eq(again | waiting),
             self.o.payload.eq(Mux(again, kept, following)),
+            self.upcoming.eq(Mux(free, self.i.payload, following)),
         ]
-        m.d.sync += [kept.eq(self.o.payload), again.eq(self.o.valid & ~self.o.ready)]
-        with m.If(free):
-            m.d.sync += [following.eq(self.i.payload), waiting.eq(self.i.valid)]
+        m.d.sync += [
+            kept.eq(self.o.payload),
+            following.eq(self.upcoming),
+            again.eq(again_then),
+            waiting.eq(waiting_then),
+            free.eq(~(again_then & waiting_then)),
+        ]
         return m

@@ -11,12 +11,13 @@ from penstock.hw.layouts import bank_pointer_layout, bank_word_layout, result_la
 from penstock.hw.output_writer import raw_result_layout
 from penstock.hw.register_slice import LateReadySlice
 
-DECISION_LATENCY = 1
-"""Cycles from the decision that a result is written to its write."""
+DECISION_LATENCY = 2
+"""Cycles from a residual to the writes that it holds back."""
 
 
 def entry_layout(cfg: Config) -> data.StructLayout:
-    """A group in the queue; a bit for each two rows, (1, 0), (2, 0), (2, 1), ..: in one bank.
+    """A group in the queue; a bit for each two rows, (1, 0), (2, 0), (2, 1), ..: both have a
+    result, in one bank.
 
     One row has a bit that is 0.
     """
@@ -32,8 +33,13 @@ def chosen_layout(cfg: Config) -> data.StructLayout:
 
 def same_bank(group) -> Value:
     """The entry's bits of a group of results."""
-    banks = [Cat(result.pointer.u, result.pointer.v) for result in group.rows]
-    pairs = [bank == other for row, bank in enumerate(banks) for other in banks[:row]]
+
+    def meet(one, other):
+        same = Cat(one.pointer.u, one.pointer.v) == Cat(other.pointer.u, other.pointer.v)
+        return one.valid & other.valid & same & ~group.raw
+
+    rows = list(group.rows)
+    pairs = [meet(one, other) for row, one in enumerate(rows) for other in rows[:row]]
     return Cat(pairs or [Const(0, 1)])
 
 
@@ -47,8 +53,8 @@ class WriteQueue(wiring.Component):
     group needs a credit (see Dispatcher), given back by ``written``, or ``pooled``, in the cycle of
     its last write; ``word`` and ``load`` are ordinary streams.
 
-    Results are written one cycle after it was decided, and the ``residual`` that counts is that
-    cycle's: the buffers take it one cycle later than it comes here.
+    A residual comes DECISION_LATENCY cycles before the buffers read it: one in which it is compared
+    with both sets that may then be the first, one in which it is decided whether that is written.
     """
 
     def __init__(self, cfg: Config):
@@ -85,16 +91,13 @@ class WriteQueue(wiring.Component):
         # The first result of each bank goes first.
         m.submodules.chosen = chosen = LateReadySlice(chosen_layout(cfg))
         done = Signal(cfg.rows)
-        pending, granted = Signal(cfg.rows), Signal(cfg.rows)
+        granted, blocks = Signal(cfg.rows), []
         for row in range(cfg.rows):
-            blocked = Const(0, 1)
-            if row:
-                pairs = first.same_bank[row * (row - 1) // 2 :][:row]
-                blocked = (pairs & pending[:row]).any()
-            m.d.comb += [
-                pending[row].eq(fifo.r_rdy & ~head.raw & head.rows[row].valid & ~done[row]),
-                granted[row].eq(pending[row] & ~blocked),
-            ]
+            # Those before it in its bank: it waits for them.
+            pairs = first.same_bank[row * (row - 1) // 2 :][:row]
+            blocks.append((pairs & ~done[:row]).any())
+            result = fifo.r_rdy & ~head.raw & head.rows[row].valid
+            m.d.comb += granted[row].eq(result & ~done[row] & ~blocks[row])
         # A classifier's word leaves with a set of no results.
         leaving, word = Signal(), Signal()
         m.d.comb += [
@@ -107,32 +110,38 @@ class WriteQueue(wiring.Component):
             chosen.i.payload.lane.eq(head.lane),
             chosen.i.payload.buffer.eq(head.buffer),
             chosen.i.payload.pooled.eq(head.pooled),
-            chosen.i.payload.ends.eq((pending & ~granted) == 0),
+            chosen.i.payload.ends.eq(~Cat(blocks).any()),
             leaving.eq(chosen.i.valid & chosen.i.ready & chosen.i.payload.ends),
             fifo.r_en.eq(leaving),
         ]
         for row in range(cfg.rows):
             m.d.comb += chosen.i.payload.rows[row].valid.eq(granted[row])
         m.d.sync += done.eq(Mux(leaving, 0, done | Mux(chosen.i.ready, granted, 0)))
-        self._bank_writes(m, chosen.o)
+        self._bank_writes(m, chosen)
         return m
 
-    def _read_next(self, chosen):
-        """Whether a residual is read from the word of one of the results in the next cycle."""
-        matches = [
-            result.valid & (residual.as_value() == result.pointer.as_value())
-            for residual in self.residual
-            for result in chosen.rows
-        ]
-        return self.residual_reading & (chosen.buffer == self.residual_buffer) & Cat(matches).any()
+    def _read_soon(self, results) -> Value:
+        """A bit for each row: whether its result's word is read two cycles from now."""
+        reading = self.residual_reading & (results.buffer == self.residual_buffer)
+        pointers = [residual.as_value() for residual in self.residual]
+        return Cat(
+            reading & Cat(pointer == row.pointer.as_value() for pointer in pointers).any()
+            for row in results.rows
+        )
 
-    def _bank_writes(self, m: Module, chosen):
-        cfg, results = self.cfg, chosen.payload
+    def _bank_writes(self, m: Module, slice: LateReadySlice):
+        cfg, chosen, results = self.cfg, slice.o, slice.o.payload
         rows = Signal(results.rows.shape(), reset_less=True)
         buffer, mask = Signal(reset_less=True), Signal(cfg.word, reset_less=True)
         valid, decided = Signal(cfg.rows), Signal()
+        met_again, met = Signal(cfg.rows, reset_less=True), Signal(cfg.rows, reset_less=True)
+        m.d.sync += [
+            met_again.eq(self._read_soon(results)),
+            met.eq(self._read_soon(slice.upcoming)),
+        ]
+        valid_rows = Cat(row.valid for row in results.rows)
         m.d.comb += [
-            chosen.ready.eq(~self._read_next(results)),
+            chosen.ready.eq((valid_rows & Mux(slice.again, met_again, met)) == 0),
             decided.eq(chosen.valid & chosen.ready),
         ]
         m.d.sync += [

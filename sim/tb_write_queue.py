@@ -10,7 +10,7 @@ from cocotb.triggers import ClockCycles, RisingEdge
 from penstock.config import BANKS
 from penstock.hw.buffers import write_layout
 from penstock.hw.layouts import bank_pointer_layout, bank_word_layout, result_layout
-from penstock.hw.write_queue import WriteQueue
+from penstock.hw.write_queue import DECISION_LATENCY, WriteQueue
 from penstock.sim.runner import bench_config
 from penstock.sim.streams import StreamSink, StreamSource, pack, payload_layout, start_clock, unpack
 
@@ -26,7 +26,8 @@ class Bench:
         self.writes = Counter()  # (buffer, u, v, address, lane, value)
         self.expected = Counter()  # of the groups that are written, as `writes`
         self.sent = self.written = self.pooled = self.cycles = 0
-        self.read = set()  # words that residuals are read from in the cycle of the writes
+        # Words that residuals are read from, in the cycle of the writes and in those to come.
+        self.read = deque([set()] * DECISION_LATENCY)
         self.load = StreamSource(
             dut, "writes__load", bank_word_layout(self.cfg), stalls=stalls, seed=5
         )
@@ -56,9 +57,10 @@ class Bench:
             await edge
             self._watch({(buffer, *pointer.values()) for pointer in reads} if reading else set())
 
-    def _watch(self, read_next: set):
+    def _watch(self, read_then: set):
         dut, cfg = self.dut, self.cfg
-        read, self.read = self.read, read_next
+        read = self.read.popleft()
+        self.read.append(read_then)
         if dut.rst.value:
             return
         self.cycles += 1

@@ -514,8 +514,8 @@ MUTANTS = [
         "only the first row's residual holds back a write",
         "race",
         "hw/write_queue.py",
-        "for residual in self.residual\n",
-        "for residual in [self.residual[0]]\n",
+        "for residual in self.residual]\n",
+        "for residual in [self.residual[0]]]\n",
         block("writes"),
     ),
     Mutant(

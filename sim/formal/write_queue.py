@@ -8,8 +8,9 @@ from amaranth.lib.wiring import In
 
 from penstock.config import Config, preset
 from penstock.hw.layouts import bank_pointer_layout, bank_word_layout, result_layout
+from penstock.hw.pipeline import delay
 from penstock.hw.register_slice import LateReadySlice
-from penstock.hw.write_queue import WriteQueue, entry_layout, same_bank
+from penstock.hw.write_queue import DECISION_LATENCY, WriteQueue, entry_layout, same_bank
 from penstock.sim.formal.inside import Inside, InsideFifo
 from penstock.sim.formal.prover import Proof
 from penstock.sim.formal.reductions import END_BITS, FEW_GROUPS, ends, shortened, whole
@@ -66,7 +67,7 @@ class WritesInOrder(wiring.Component):
         self._sets(m, queue, chosen)
         self._writes(m, queue, chosen.component.o)
         self._loads(m, queue)
-        self._reads(m, queue)
+        self._reads(m, queue, inside)
         self._words(m, queue)
         self._progress(m, inside)
         return m
@@ -213,15 +214,21 @@ class WritesInOrder(wiring.Component):
             ]
         m.d.comb += [Cover(taken & (self.inside != 0)), Cover(self.load_valid & ~queue.load.ready)]
 
-    def _reads(self, m: Module, queue: WriteQueue):
-        """No result is written into a word in the cycle behind the residual that is read from it.
+    def _reads(self, m: Module, queue: WriteQueue, inside: Inside):
+        """No result is written into a word in the cycle in which the buffers read it."""
 
-        That is when the buffers read it.
-        """
-        reading, buffer = Signal(), Signal()
-        residual = Signal.like(self.residual)
-        m.d.sync += [reading.eq(self.residual_reading), buffer.eq(self.residual_buffer)]
-        m.d.sync += residual.eq(self.residual)
+        def later(values, cycles: int) -> tuple:
+            return tuple(delay(m, value, cycles, name="read") for value in values)
+
+        reads = later((self.residual, self.residual_reading, self.residual_buffer), 1)
+        residual, reading, buffer = reads
+        chosen = inside.block("chosen")
+        for name, results in (("met_again", chosen["kept"]), ("met", chosen["following"])):
+            for row, result in enumerate(results.rows):
+                same = Cat(pointer == result.pointer for pointer in residual).any()
+                soon = reading & (results.buffer == buffer) & same
+                m.d.comb += Assert(inside[name][row] == soon)
+        residual, reading, buffer = later(reads, DECISION_LATENCY - 1)
         met = []
         for bank, write in enumerate(queue.write.banks):
             into = write.enable & (queue.write.buffer == buffer) & ~queue.write.load
@@ -249,21 +256,22 @@ class WritesInOrder(wiring.Component):
             m.d.comb += Assert(word.valid)
 
     def _progress(self, m: Module, inside: Inside):
-        """The first group leaves in `rows` + 1 cycles, and those in which it is held from outside.
+        """The marked group, once first, leaves in `rows` + 1 cycles and those in which it is held
+        from outside.
 
         One is lost where both chosen sets had to wait.
         """
         fifo, done = inside["fifo"], inside["done"]
         waiting, room = Signal(range(self.cfg.rows + 4)), inside.block("chosen")["free"]
-        free = ~self.residual_reading & self.ready
-        with m.If(self.left | (self.inside == 0)):
+        read = delay(m, self.residual_reading, 1, name="was_reading", control=True)
+        free = ~read & self.ready
+        with m.If(self.left | ~self.first):
             m.d.sync += waiting.eq(0)
         with m.Elif(free):
             m.d.sync += waiting.eq(waiting + 1)
         latency = Mux(fifo.r_rdy, 1, 0)
         written = sum(done[row] for row in range(self.cfg.rows))
-        head = data.View(entry_layout(self.cfg), inside["first"]).group
-        wanted = Mux(head.raw, 0, Cat(row.valid for row in head.rows))
+        entry = data.View(entry_layout(self.cfg), inside["first"])
         m.d.comb += [
             Assert(waiting <= self.cfg.rows + 1),
             Assert(waiting <= written + latency + room),
@@ -271,7 +279,7 @@ class WritesInOrder(wiring.Component):
             Assert(fifo.level == self.inside),
             Assert(fifo.w_rdy | ~fifo.w_en),
             Assert(fifo.r_rdy | (done == 0)),
-            Assert((done == 0) | ((done & ~wanted) == 0) & ((wanted & ~done) != 0)),
+            Assert(~self.first | (done == 0) | self._goes_on(done, entry)),
             Assert(~self.watching | (self.ahead < self.inside)),
         ]
         queued = data.View(
@@ -281,6 +289,19 @@ class WritesInOrder(wiring.Component):
             m.d.comb += Assert(self._seen(queued.group) == self._seen(self.group))
             m.d.comb += Assert(queued.same_bank == same_bank(self.group))
             m.d.comb += Assert(self.done == Mux(self.ahead == 0, done, 0))
+
+    def _goes_on(self, done, entry) -> Value:
+        """Whether some results of a group are done, in their order, and others are not."""
+        group, pairs = (
+            entry.group,
+            [(row, other) for row in range(self.cfg.rows) for other in range(row)],
+        )
+        wanted = Mux(group.raw, 0, Cat(row.valid for row in group.rows))
+        passed = Cat(
+            entry.same_bank[index] & done[row] & ~done[other]
+            for index, (row, other) in enumerate(pairs)
+        )
+        return ((done & ~wanted) == 0) & ((wanted & ~done) != 0) & ~passed.any()
 
     def _seen(self, group) -> Value:
         """What the proof looks at of a group."""
