@@ -36,7 +36,7 @@ class ChannelGatingArray(wiring.Component):
             {
                 "operands": In(data.ArrayLayout(data.ArrayLayout(operand, cfg.lanes), cfg.rows)),
                 "weights": In(data.ArrayLayout(weight, cfg.lanes)),
-                "first": In(1),
+                "first": In(cfg.rows),  # the same bit for each row
                 "conditional": In(1),
                 "stored": In(sums),
                 "sums": Out(sums),
@@ -63,7 +63,7 @@ class ChannelGatingArray(wiring.Component):
                 terms = _add_pairs(m, terms, f"tree_{row}_{level}")
             start = Mux(self.conditional, self.stored[row], 0)
             total = Signal.like(self.sums[row], name=f"sum_{row}", reset_less=True)
-            m.d.sync += total.eq(Mux(self.first, start, total) + terms[0])
+            m.d.sync += total.eq(Mux(self.first[row], start, total) + terms[0])
             m.d.comb += self.sums[row].eq(total)
         return m
 

@@ -12,7 +12,7 @@ from penstock.hw.layouts import bank_word_layout, memory_signature, register_sig
 from penstock.hw.memory import ReadArbiter
 from penstock.hw.output_writer import OutputWriter, raw_result_layout
 from penstock.hw.program_loader import ProgramLoader
-from penstock.hw.register_slice import RegisterSlice
+from penstock.hw.register_slice import LateReadySlice, RegisterSlice
 from penstock.hw.sequencer import Sequencer
 from penstock.hw.weight_loader import WeightLoader
 
@@ -59,7 +59,7 @@ class Core(wiring.Component):
         m.submodules.arbiter = arbiter = ReadArbiter(len(readers))
         # Cut the handshakes between memory and write queue; a halt outlasts what is in them.
         m.submodules.load = load = RegisterSlice(bank_word_layout(cfg))
-        m.submodules.word = word = RegisterSlice(raw_result_layout())
+        m.submodules.word = word = LateReadySlice(raw_result_layout())
         memory = self.memory
         header = program_loader.header
 

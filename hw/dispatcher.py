@@ -73,8 +73,8 @@ class Dispatcher(wiring.Component):
             entries.task_done.eq(take_task),
             self.tasks.ready.eq(take_task),
             steps.layer.eq(layer),
-            steps.begin_base.eq(take_base),
-            steps.begin_task.eq(take_task),
+            steps.begin.eq(take_base | take_task),
+            steps.of_task.eq(entries.task_ready),
             steps.dense.eq(dense),
             steps.base.eq(entries.base),
             steps.task.eq(entries.task),
@@ -84,7 +84,7 @@ class Dispatcher(wiring.Component):
             self.idle.eq(~base.left & ~steps.step.valid),
         ]
         self._choose(m, base, entries, steps.free, judge, take_task, take_base)
-        self._tag(m, base, entries, judge, take_task, take_base)
+        self._tag(m, base, entries, judge, steps.free)
         return m
 
     def _choose(self, m: Module, base, entries, free, judge, take_task, take_base):
@@ -127,18 +127,21 @@ class Dispatcher(wiring.Component):
             pool.give.eq(self.pooled),
         ]
 
-    def _tag(self, m: Module, base, entries, judge, take_task, take_base):
-        """What goes with the group through the array."""
+    def _tag(self, m: Module, base, entries, judge, free):
+        """What goes with the group through the array.
+
+        Taken while no group is at work: that of a task if one waits, as tasks go first.
+        """
         tag = Signal(group_tag_layout(self.cfg), reset_less=True)
         m.d.comb += self.tag.eq(tag)
-        with m.If(take_task):
+        with m.If(free & entries.task_ready):
             m.d.sync += [
                 tag.work.eq(self.tasks.payload.work),
                 tag.conditional.eq(1),
                 tag.judged.eq(0),
                 tag.closing.eq(0),
             ]
-        with m.If(take_base):
+        with m.Elif(free):
             m.d.sync += [
                 tag.work.channel.eq(base.channel),
                 tag.work.group.eq(base.group),

@@ -21,7 +21,7 @@ from penstock.hw.layouts import (
     record_layout,
 )
 from penstock.hw.output_writer import raw_result_layout
-from penstock.hw.pipeline import delay, select
+from penstock.hw.pipeline import delay, select, spread
 from penstock.hw.pointers import LATENCY as POINTER_LATENCY
 from penstock.hw.pointers import ResultPointers
 from penstock.hw.pool import GlobalAveragePool
@@ -236,7 +236,7 @@ class Engine(wiring.Component):
         pull = delay(m, first, summed - READ_LATENCY, name="pull", control=True)
         m.d.comb += [
             in_flight.pull.eq(pull),
-            array.first.eq(delay(m, pull, READ_LATENCY, name="first", control=True)),
+            Cat(array.first).eq(Cat(spread(m, pull, cfg.rows, cycles=READ_LATENCY, name="first"))),
             array.conditional.eq(in_flight.head.conditional),
         ]
         for row in range(cfg.rows):
@@ -284,6 +284,10 @@ class Engine(wiring.Component):
             m.d.comb += gate.threshold.eq(parameter.threshold)
 
         # With the verdict: tasks to the queue, the others are final.
+        asked = Signal(cfg.rows)  # rows with an output to be judged
+        pixels = [task.pixel for task in tag.work.tasks]
+        m.d.comb += asked.eq(Mux(valid & tag.judged, Cat(pixel.valid for pixel in pixels), 0))
+        asked = delay(m, asked, JUDGE_STAGE, name="asked")
         sums = delay(m, sums, JUDGE_STAGE, name="judged_sums")
         tag = delay(m, tag, JUDGE_STAGE, name="judged_tag")
         valid = delay(m, valid, JUDGE_STAGE, name="judged_valid", control=True)
@@ -292,16 +296,15 @@ class Engine(wiring.Component):
             m.d.comb += inside[row].eq(tag.work.tasks[row].pixel.valid)
         final = inside
         if cfg.gating:
-            final = self._judge(m, gate.keep, sums, tag, valid, inside)
+            final = self._judge(m, asked & gate.keep, sums, tag, valid, inside)
         self._requantize(m, sums, tag, valid, final, parameter, pointers)
 
-    def _judge(self, m: Module, above, sums, tag, valid, inside):
-        """Queue the rows ``above`` the threshold as tasks; returns the others, which are final."""
+    def _judge(self, m: Module, keep, sums, tag, valid, inside):
+        """Queue the rows to ``keep`` as tasks; returns the others, which are final."""
         cfg, tasks = self.cfg, self.tasks
-        keep, final = Signal(cfg.rows), Signal(cfg.rows)
+        final = Signal(cfg.rows)
         verdict = tasks.i
         m.d.comb += [
-            keep.eq(inside & above & tag.judged.replicate(cfg.rows)),
             final.eq(inside & ~keep),
             verdict.valid.eq(valid & tag.judged),
             verdict.payload.keep.eq(keep),

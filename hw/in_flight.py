@@ -22,7 +22,8 @@ class InFlight(wiring.Component):
 
     ``push`` with the group's first step; ``pull`` 3 cycles before the first sum, after which
     ``head`` is the tag until the next group's first sum. One group per cycle, GROUPS places: the
-    way through the array is shorter for any configuration. Two memories keep half a tag each, with
+    way through the array is shorter for any configuration. The next place is written in each cycle,
+    so that nothing waits for ``push``. Two memories keep half a tag each, with
     addresses of their own: a tag is wide.
     """
 
@@ -54,7 +55,7 @@ class InFlight(wiring.Component):
             ram = Ram(width=len(part), depth=GROUPS, style="distributed", target=self.cfg.target)
             m.submodules += ram
             m.d.comb += [
-                ram.write_enable.eq(self.push),
+                ram.write_enable.eq(1),
                 ram.write_address.eq(write_index),
                 ram.write_data.eq(part),
                 ram.read_address.eq(head_index),

@@ -40,29 +40,33 @@ class BurstGenerator(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        position = Signal(32 - (BEAT_BYTES - 1).bit_length())  # in beats
+        # In beats; both behind the offered request, but for its first cycle.
+        position = Signal(32 - (BEAT_BYTES - 1).bit_length())
         remaining = Signal.like(self.beats)
+        fresh = Signal()  # that cycle
+        offered = Signal.like(position)
         beats = Signal(range(BURST_BEATS + 1))  # of the offered request
         request = self.request
 
         to_boundary = Signal.like(beats)
         m.d.comb += to_boundary.eq(BURST_BEATS - position % BURST_BEATS)
-        m.d.comb += request.p.address.eq(position << (BEAT_BYTES - 1).bit_length())
+        m.d.comb += request.p.address.eq(offered << (BEAT_BYTES - 1).bit_length())
         m.d.comb += request.p.beats.eq(beats)
-        m.d.comb += self.busy.eq(remaining.any())
+        m.d.comb += self.busy.eq(request.valid | remaining.any())
 
-        with m.If(request.valid & request.ready):
-            m.d.sync += request.valid.eq(0)
-            m.d.sync += remaining.eq(remaining - beats)
-            m.d.sync += position.eq(position + beats)
-        with m.Elif(self.busy & ~request.valid):
-            m.d.sync += request.valid.eq(1)
+        m.d.sync += fresh.eq(0)
+        with m.If(fresh):
+            m.d.sync += [remaining.eq(remaining - beats), position.eq(position + beats)]
+        with m.If(request.valid):
+            m.d.sync += request.valid.eq(~request.ready)
+        with m.Elif(remaining.any()):
+            m.d.sync += [request.valid.eq(1), fresh.eq(1), offered.eq(position)]
             m.d.sync += beats.eq(Mux(remaining < to_boundary, remaining, to_boundary))
         with m.If(self.start):
             m.d.sync += remaining.eq(self.beats)
             m.d.sync += position.eq(self.address // BEAT_BYTES)
         with m.If(self.halt):
-            m.d.sync += remaining.eq(0)
+            m.d.sync += [remaining.eq(0), fresh.eq(0)]
             m.d.sync += request.valid.eq(0)
         return m
 

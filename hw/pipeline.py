@@ -12,6 +12,17 @@ def delay(m: Module, value, cycles: int, *, name: str, control: bool = False):
     return value
 
 
+def own_register(m: Module, value, *, name: str):
+    """The value a clock later, in a register that stays apart; data unknown before.
+
+    It begins with ones: of two registers that are always equal synthesis would make one, however
+    far apart they are needed.
+    """
+    register = Signal(len(value), name=name, init=(1 << len(value)) - 1, reset_less=True)
+    m.d.sync += register.eq(value)
+    return register
+
+
 WAY = 2
 """Cycles of what belongs to a whole layer on its way to places that lie far apart on a chip."""
 

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from penstock.config import Config
 from penstock.hw.layouts import CHANNEL_BITS, bank_pointer_layout
+from penstock.hw.pipeline import lookup
 
 LATENCY = 3
 """Cycles from a channel's last values to its sum."""
@@ -63,21 +64,27 @@ class GlobalAveragePool(wiring.Component):
             terms.append(term)
             ones.append(group.valid[row])
         arrived = Signal()
-        subtotal = Signal(signed(9 + cfg.rows.bit_length()), reset_less=True)
+        # Values come from far: in the first cycle each is added to one other at most.
+        pairs = [
+            Signal(signed(10), name=f"pair_{row}", reset_less=True) for row in range(0, cfg.rows, 2)
+        ]
+        subtotal = Signal(signed(9 + cfg.rows.bit_length()))
         pixels = Signal(range(cfg.rows + 1))
         index = Signal(bits)
         pointer = Signal(bank_pointer_layout(), reset_less=True)
         lane = Signal(4, reset_less=True)
         m.d.sync += [
             arrived.eq(self.i.valid),
-            subtotal.eq(sum(terms)),
             pixels.eq(sum(ones)),
             index.eq(group.channel[:bits]),
             pointer.eq(group.pointer),
             lane.eq(group.lane),
         ]
-        oldest = Signal(bits)
-        offers = []
+        m.d.sync += [pair.eq(sum(terms[2 * k :][:2])) for k, pair in enumerate(pairs)]
+        m.d.comb += subtotal.eq(sum(pairs))
+        oldest, oldest_then = Signal(bits), Signal(bits)
+        leaves = Signal()
+        offers, full_then = [], []
         for channel in range(cfg.pool_channels):
             # What a channel begins with is 0, whatever stands there.
             empty = Signal(name=f"empty_{channel}", init=1)
@@ -85,8 +92,9 @@ class GlobalAveragePool(wiring.Component):
             count = Signal(16, name=f"count_{channel}", reset_less=True)
             held_pointer = Signal(bank_pointer_layout(), name=f"pointer_{channel}", reset_less=True)
             held_lane = Signal(4, name=f"lane_{channel}", reset_less=True)
-            full = Signal(name=f"full_{channel}")
-            m.d.sync += full.eq((count == self.pixels) & (count != 0) & ~empty)
+            gone = Signal(name=f"gone_{channel}")
+            m.d.comb += gone.eq(self.restart | (leaves & (oldest == channel)))
+            full_then.append((count == self.pixels) & (count != 0) & ~empty & ~gone)
             with m.If(arrived & (index == channel)):
                 m.d.sync += [
                     empty.eq(0),
@@ -95,20 +103,20 @@ class GlobalAveragePool(wiring.Component):
                     held_pointer.eq(pointer),
                     held_lane.eq(lane),
                 ]
-            with m.If(self.restart | (self.o.valid & self.o.ready & (oldest == channel))):
-                m.d.sync += [empty.eq(1), full.eq(0)]
-            offers.append((full, total, held_pointer, held_lane))
+            with m.If(gone):
+                m.d.sync += empty.eq(1)
+            offers.append((total, held_pointer, held_lane))
         with m.Switch(oldest):
-            for channel, (full, total, held_pointer, held_lane) in enumerate(offers):
+            for channel, (total, held_pointer, held_lane) in enumerate(offers):
                 with m.Case(channel):
                     m.d.comb += [
-                        self.o.valid.eq(full),
                         self.o.payload.sum.eq(total),
                         self.o.payload.pointer.eq(held_pointer),
                         self.o.payload.lane.eq(held_lane),
                     ]
-        with m.If(self.o.valid & self.o.ready):
-            m.d.sync += oldest.eq(oldest + 1)
-        with m.If(self.restart):
-            m.d.sync += oldest.eq(0)
+        m.d.comb += [
+            leaves.eq(self.o.valid & self.o.ready),
+            oldest_then.eq(Mux(self.restart, 0, oldest + leaves)),
+        ]
+        m.d.sync += [oldest.eq(oldest_then), self.o.valid.eq(lookup(full_then, oldest_then))]
         return m

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from penstock.config import MEMORY_BITS, Config
 from penstock.hw.layouts import ram_write_signature, read_data_layout, record_layout, request_layout
 from penstock.hw.memory import BurstGenerator, times
-from penstock.hw.pipeline import delay
+from penstock.hw.pipeline import delay, own_register
 from penstock.hw.weight_loader import WeightAssembler
 from penstock.program import DESCRIPTOR, HEADER, MAGIC, PARAMETER, VERSION, WORD_BYTES
 from penstock.registers import Code
@@ -89,7 +89,7 @@ class ProgramLoader(wiring.Component):
             reader.request.ready.eq(self.request.ready),
             self.data.ready.eq(1),
             reader.halt.eq(self.halt),
-            crc.data.eq(delay(m, beat.p.data, 1, name="crc_data")),
+            crc.data.eq(own_register(m, beat.p.data, name="crc_data")),
             crc.valid.eq(delay(m, summing, 1, name="crc_valid", control=True)),
             crc.start.eq(idle),
         ]
@@ -206,14 +206,15 @@ class ProgramLoader(wiring.Component):
             m.d.sync += words.eq(0)
             m.d.sync += self.program_write.address.eq(0)
             m.d.sync += self.parameter_write.address.eq(0)
-        with m.Elif(beat.valid):
+        with m.If(beat.valid):
+            m.d.sync += held.eq(beat.p.data)  # of whatever section
+        with m.If(in_body & beat.valid):
             with m.If(in_program):
                 m.d.comb += self.program_write.enable.eq(1)
                 m.d.sync += self.program_write.address.eq(self.program_write.address + 1)
                 m.d.sync += program_left.eq(program_left - 1)
                 m.d.sync += in_program.eq(program_left != 1)
             with m.Elif(in_parameters):
-                m.d.sync += held.eq(beat.p.data)
                 m.d.sync += words.eq(words + 1)
                 with m.If(words == PARAMETER_WORDS - 1):
                     m.d.sync += words.eq(0)
@@ -229,7 +230,8 @@ class ProgramLoader(wiring.Component):
         m.submodules.assembler = assembler = WeightAssembler(self.cfg)
         m.d.comb += [
             assembler.start.eq(~in_body),
-            assembler.i.valid.eq(beat.valid & weights),
+            assembler.i.valid.eq(beat.valid),
+            assembler.skip.eq(~weights),
             assembler.i.payload.eq(beat.p.data),
             self.weight_write.enable.eq(assembler.write.enable),
             self.weight_write.address.eq(assembler.write.address),

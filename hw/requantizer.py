@@ -107,12 +107,15 @@ class Requantizer(wiring.Component):
                 coarse.eq(total >> (scale.shift[3:] << 3)),
                 fine.eq(coarse >> coarse_scale.shift[:3]),
             ]
-            with m.If(fine < fine_scale.low):
+            # Bounds have 9 bits: a value that has more is beyond one of them.
+            negative, kept = fine[-1], fine[:9].as_signed()
+            wide = fine[8:] != negative.replicate(total_bits - 8)
+            with m.If(Mux(wide, negative, kept < fine_scale.low)):
                 m.d.sync += self.values[row].eq(fine_scale.low)
-            with m.Elif(fine > fine_scale.high):
+            with m.Elif(wide | (kept > fine_scale.high)):
                 m.d.sync += self.values[row].eq(fine_scale.high)
             with m.Else():
-                m.d.sync += self.values[row].eq(fine)
+                m.d.sync += self.values[row].eq(kept)
             words.append(total[:32])
         m.d.comb += self.word.eq(delay(m, words[0], 3, name="word").as_signed())
         return m

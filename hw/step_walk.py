@@ -19,9 +19,9 @@ from penstock.program import DESCRIPTOR, GROUP
 class StepWalk(wiring.Component):
     """The steps of one group after the other, a step per cycle, no gap while groups are begun.
 
-    A base group walks its base words, with ``dense`` its conditional words behind them; a task
-    group walks the conditional words, which jump once over the base words. A group may begin in any
-    cycle with ``free``.
+    A base group walks its base words, with ``dense`` its conditional words behind them; a group
+    ``of_task`` walks the conditional words, which jump once over the base words. A group may
+    ``begin`` in any cycle with ``free``; ``step`` is that of one where none does, only not valid.
     """
 
     def __init__(self, cfg: Config):
@@ -29,8 +29,8 @@ class StepWalk(wiring.Component):
         super().__init__(
             {
                 "layer": In(record_layout(DESCRIPTOR)),
-                "begin_base": In(1),
-                "begin_task": In(1),
+                "begin": In(1),
+                "of_task": In(1),
                 "dense": In(1),
                 "base": In(entry),
                 "task": In(entry),
@@ -65,16 +65,14 @@ class StepWalk(wiring.Component):
                 step.weight_address.eq(step.weight_address + 1),
                 follow.eq(0),
             ]
-        with m.Elif(self.begin_task):
+        with m.Elif(self.of_task):
             self._begin_conditional(m, self.task)
-            m.d.sync += [step.valid.eq(1), step.first.eq(1), follow.eq(0)]
+            m.d.sync += [step.valid.eq(self.begin), step.first.eq(1), follow.eq(0)]
             m.d.sync += step.weight_address.eq(self.task_weights)
-        with m.Elif(self.begin_base):
-            self._begin_base(m)
-            m.d.sync += [step.valid.eq(1), step.first.eq(1), follow.eq(self.dense)]
-            m.d.sync += [step.weight_address.eq(self.base_weights), later.eq(self.base)]
         with m.Else():
-            m.d.sync += step.valid.eq(0)
+            self._begin_base(m)
+            m.d.sync += [step.valid.eq(self.begin), step.first.eq(1), follow.eq(self.dense)]
+            m.d.sync += [step.weight_address.eq(self.base_weights), later.eq(self.base)]
         return m
 
     def _begin_base(self, m: Module):

@@ -20,7 +20,7 @@ def verdict_layout(cfg: Config) -> data.StructLayout:
     """A judged group: its pixels with their partial sums, and which of them go on."""
     return data.StructLayout(
         {
-            "keep": cfg.rows,
+            "keep": cfg.rows,  # none where no group is judged
             "closing": 1,  # last group of its channel
             "work": task_group_layout(cfg),
         }
@@ -67,7 +67,7 @@ class TaskQueue(wiring.Component):
         arriving_common = _register(common, "arriving_common")
         arriving_closing = Signal()
         work = self.i.payload.work
-        keep = [self.i.payload.keep[row] & self.i.valid for row in range(rows)]
+        keep = list(self.i.payload.keep)
         rank = [sum(keep[:row]) if row else 0 for row in range(rows)]
         m.d.sync += [
             arrived.eq(self.i.valid),
@@ -76,9 +76,10 @@ class TaskQueue(wiring.Component):
             arriving_common.eq(Cat(work.channel, work.group, work.weight_address)),
         ]
         for slot in range(rows):
-            for row in reversed(range(slot, rows)):
-                with m.If(keep[row] & (rank[row] == slot)):
-                    m.d.sync += arriving[slot].eq(work.tasks[row])
+            task = work.tasks[-1].as_value()  # where it is no other
+            for row in reversed(range(slot, rows - 1)):
+                task = Mux(keep[row] & (rank[row] == slot), work.tasks[row].as_value(), task)
+            m.d.sync += arriving[slot].eq(task)
 
         # Put them behind the tasks already collected, and the rest into the next group.
         staged = [_register(task_layout(cfg), f"staged_{k}") for k in range(rows)]

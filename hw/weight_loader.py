@@ -16,7 +16,8 @@ class WeightAssembler(wiring.Component):
     """Joins ``weight_beats`` beats, low bytes first, to a weight word, written to the next address.
 
     One beat per cycle, latency 0 cycles behind the last beat of a word; no backpressure. ``start``
-    sets the first ``address`` and forgets an open word.
+    sets the first ``address`` and forgets an open word; no beat with ``skip`` is of a word, none
+    comes inside of one.
     """
 
     def __init__(self, cfg: Config):
@@ -26,6 +27,7 @@ class WeightAssembler(wiring.Component):
                 "start": In(1),
                 "address": In(ADDRESS_BITS),
                 "i": In(stream.Signature(MEMORY_BITS, always_ready=True)),
+                "skip": In(1),
                 "write": Out(ram_write_signature(ADDRESS_BITS, 8 * cfg.lanes)),
             }
         )
@@ -39,6 +41,7 @@ class WeightAssembler(wiring.Component):
         m.d.comb += self.write.data.eq(joined)
         with m.If(self.i.valid):
             m.d.sync += held.eq(joined[MEMORY_BITS:])
+        with m.If(self.i.valid & ~self.skip):
             m.d.sync += count.eq(count + 1)
             with m.If(count == beats - 1):
                 m.d.sync += count.eq(0)

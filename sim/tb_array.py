@@ -38,7 +38,7 @@ async def groups_are_summed(dut):
         {
             "operands": (data.ArrayLayout(data.ArrayLayout(operand, cfg.lanes), cfg.rows), 0),
             "weights": (data.ArrayLayout(signed(cfg.weight_bits), cfg.lanes), 0),
-            "first": (unsigned(1), late),
+            "first": (unsigned(cfg.rows), late),
             "conditional": (unsigned(1), late),
             "stored": (sums, late),
         },
@@ -55,7 +55,8 @@ async def groups_are_summed(dut):
         for step in range(random.randint(1, 6)):
             operands = random_step(cfg, rng)
             total = total + operands["operands"] @ operands["weights"]
-            tag = {"first": step == 0, "conditional": conditional, "stored": stored}
+            first = (1 << cfg.rows) - 1 if step == 0 else 0
+            tag = {"first": first, "conditional": conditional, "stored": stored}
             vectors.append({**operands, **tag})
         assert abs(total).max() < 2 * limit
         expected[len(vectors) - 1] = total.tolist()  # only the last step's sums are of use

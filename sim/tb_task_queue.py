@@ -88,7 +88,11 @@ class Dispatcher:
             send = self.waiting and self.credit > 1 and random.random() >= self._idle
             if send:
                 self.credit -= 1
-                dut.tasks__i__payload.value = pack(self._layout, self.waiting.popleft())
+                verdict = pack(self._layout, self.waiting.popleft())
+            else:  # anything, but none to keep
+                kept_bits = self._layout["keep"].width
+                verdict = random.getrandbits(self._layout.size) >> kept_bits << kept_bits
+            dut.tasks__i__payload.value = verdict
             dut.tasks__i__valid.value = bool(send)
             await edge
             self.judged += int(dut.tasks__judged.value)

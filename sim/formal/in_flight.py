@@ -50,7 +50,7 @@ class TagsInOrder(wiring.Component):
             in_flight.pull.eq(self.pull),
             # Engine: a tag is pulled after its push, fewer cycles behind it than there are places.
             Assume(~self.pull | (self.unpulled != 0)),
-            Assume(~self.push | (self.unpulled < GROUPS - 1)),
+            Assume(~self.push | (self.unpulled - self.pull < GROUPS - 2)),
         ]
         m.d.sync += self.unpulled.eq(self.unpulled + self.push - self.pull)
         with m.If(self.pull):

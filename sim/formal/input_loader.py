@@ -13,7 +13,7 @@ from penstock.hw.input_loader import IMAGE_BEATS_BITS, InputLoader, MapWalk
 from penstock.hw.layouts import ADDRESS_BITS
 from penstock.sim.formal.inside import Inside
 from penstock.sim.formal.prover import ALGEBRA, Proof
-from penstock.sim.formal.rules import hold_stream, moves, tally
+from penstock.sim.formal.rules import hold_stream, moves, tally, unasked
 
 PLACE = ("u", "v", "address")
 PLACE_BITS = 2 + 2 + ADDRESS_BITS
@@ -203,12 +203,14 @@ class Images(wiring.Component):
         block, write = self.block, self.block.write
         reader, unpacker = inside.block("reader"), inside.block("unpacker")
         asked, came, taken = self.asked, self.came, self.taken
+        remaining, position = unasked(reader)
         m.d.comb += [
             Assert((came <= asked) & (asked <= self.beats) & (taken <= self.of_image)),
             Assert(self.beats == self._beats(self.of_image)),
             Assert(self.of_image <= BANKS * self.cfg.map_words),
-            Assert(reader["remaining"] == self.beats - asked),
-            Assert(~self.beats.any() | (reader["position"] == self.place)),
+            Assert(remaining == self.beats - asked),
+            Assert(~self.beats.any() | (position == self.place)),
+            Assert(~reader["fresh"] | reader.component.request.valid),
             Assert(inside["walking"] == (taken < self.of_image)),
             Assert(taken == self.written + write.valid),
         ]

@@ -11,7 +11,7 @@ from penstock.hw.memory import BurstGenerator, ReadArbiter
 from penstock.hw.output_writer import OutputWriter
 from penstock.sim.formal.inside import Inside, InsideFifo
 from penstock.sim.formal.prover import Proof
-from penstock.sim.formal.rules import cycles, hold_stream, moves, tally
+from penstock.sim.formal.rules import cycles, hold_stream, moves, tally, unasked
 
 BEAT_BYTES = MEMORY_BITS // 8
 
@@ -64,7 +64,9 @@ class Bursts(wiring.Component):
         ]
 
         # For the induction.
-        m.d.comb += Assert((inside["position"] == place) & (inside["remaining"] == left))
+        remaining, position = unasked(inside)
+        m.d.comb += Assert((remaining == left) & (~left.any() | (position == place)))
+        m.d.comb += Assert(~inside["fresh"] | request.valid)
         m.d.comb += Assert(~request.valid | left.any())
         return m
 
@@ -230,7 +232,7 @@ class Writer(wiring.Component):
 
     def _induction(self, m, inside, request, word, owed, tail, unanswered, whole):
         bursts = inside.block("bursts")
-        left, remaining = inside["left"], bursts["remaining"]
+        left, (remaining, _) = inside["left"], unasked(bursts)
         offered = bursts.component.request
         phase = inside["phase"].as_value()
         m.d.comb += [
@@ -239,6 +241,7 @@ class Writer(wiring.Component):
             Assert(owed == left + (word.valid & ~tail)),
             Assert((word.valid & owed.any()) | ~tail),
             Assert(~offered.valid | remaining.any()),
+            Assert(~bursts["fresh"] | offered.valid),
             Assert(~offered.valid | offered.p.beats.any() & (offered.p.beats <= BURST_BEATS)),
             Assert(left <= BURST_BEATS),
             Assert((phase == 1) | (~remaining.any() & ~left.any() & ~word.valid)),

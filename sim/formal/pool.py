@@ -151,23 +151,24 @@ class SumsInOrder(wiring.Component):
         """What ties the pooling's inner state to the specification, for the induction."""
         arrived, index = inside["arrived"], inside["index"]
         pixels, subtotal = inside["pixels"], inside["subtotal"]
-        names = "total", "count", "empty", "full", "held_pointer", "held_lane"
+        names = "total", "count", "empty", "held_pointer", "held_lane"
         channels = zip(*(inside.every(name) for name in names), strict=True)
         m.d.comb += Assert(inside["oldest"] == self.next[: len(index)])
         m.d.comb += Assert((pixels != 0) | (subtotal == 0))
         opened = Signal(CHANNEL_BITS)
         m.d.comb += opened.eq(self.channel - self.next)
         m.d.comb += Assert(~self.watching | (opened < self.cfg.pool_channels))
-        for k, (held_sum, held_count, empty, full, *place) in enumerate(channels):
+        for k, (held_sum, held_count, empty, *place) in enumerate(channels):
             count = self.counts[k]
             sum_, came = Mux(empty, 0, held_sum), Mux(empty, 0, held_count)
             pending = arrived & (index == k)
             total = Signal(signed(self.cfg.accumulator_bits), name=f"total_{k}")
             started = count - Mux(pending, pixels, 0)
+            offered = inside.component.o.valid & self.first[k]
             m.d.comb += [
                 total.eq(sum_ + Mux(pending, subtotal, 0)),
                 Assert(came == started),
-                Assert(~full | (came == self.pixels) & (came != 0)),
+                Assert(~offered | (came == self.pixels) & (came != 0)),
                 Assert((count <= self.pixels) | (count == 0)),
                 Assert((count != 0) | (total == 0)),
             ]

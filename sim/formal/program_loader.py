@@ -19,7 +19,7 @@ from penstock.program import DESCRIPTOR, HEADER, MAGIC, PARAMETER, VERSION
 from penstock.registers import Code
 from penstock.sim.formal.inside import Inside
 from penstock.sim.formal.prover import Proof
-from penstock.sim.formal.rules import cycles, hold_stream, moves, tally
+from penstock.sim.formal.rules import cycles, hold_stream, moves, tally, unasked
 
 HEADER_WORDS = len(HEADER.words)
 PARAMETER_WORDS = len(PARAMETER.words)
@@ -222,6 +222,7 @@ class Loads(wiring.Component):
         """The loader's phase, and where the words are that were not yet taken."""
         header, request = self.block.header, self.block.request
         reader, phase = inside.block("reader"), inside["phase"].as_value()
+        remaining, position = unasked(reader)
         in_header = self.loading & (self.seen < HEADER_WORDS)
         in_body = self.loading & self.checked & (self.seen < header.length)
         late = cycles(
@@ -257,8 +258,9 @@ class Loads(wiring.Component):
             self.lemma(self.engaged | ~(self.loading | self.broken | self.checked)),
             self.lemma(beat.valid == self.arrived),
             self.lemma(~self.arrived | (Cat(beat.p.data, beat.p.error) == self.word.as_value())),
-            self.lemma(reader["remaining"] == self.goal - self.asked),
-            self.lemma(~self.engaged | (reader["position"] == self.place)),
+            self.lemma(remaining == self.goal - self.asked),
+            self.lemma(~self.engaged | (position == self.place)),
+            self.lemma(~reader["fresh"] | reader.component.request.valid),
             self.lemma((self.came <= self.asked) & (self.asked <= self.goal)),
             self.lemma(~self.checked | (self.seen >= HEADER_WORDS)),
             self.lemma(self.came >= self.seen + (self.arrived & self.loading)),

@@ -3,7 +3,9 @@
 Sections are those of the AMBA AXI protocol specification, ARM IHI 0022, issue H.
 """
 
-from amaranth.hdl import Assert, Assume, Cover, Module, Signal, Value
+from amaranth.hdl import Assert, Assume, Cover, Module, Mux, Signal, Value
+
+from penstock.sim.formal.inside import Inside
 
 
 def hold(m: Module, name: str, valid, ready, payload, claim=Assert, *, in_row=True, dropped=0):
@@ -38,6 +40,15 @@ def hold_stream(m: Module, name: str, stream, claim=Assert, *, unless=0, in_row=
 def moves(stream) -> Value:
     """A word is transferred in this cycle."""
     return stream.valid & stream.ready
+
+
+def unasked(reader: Inside) -> tuple[Value, Value]:
+    """Of a burst generator: words not yet asked for, the offered request's among them, and the
+    place of the first one.
+    """
+    request, position = reader.component.request, reader["position"]
+    behind = Mux(request.valid & ~reader["fresh"], request.p.beats, 0)
+    return reader["remaining"] + behind, (position - behind)[: len(position)]
 
 
 def tally(m: Module, name: str, bits: int, up, down=None, *, cleared=None):

@@ -86,6 +86,7 @@ class TasksInOrder(wiring.Component):
         m.d.comb += [
             Assume(~self.dispatch | (self.credit > 1)),  # Dispatcher: take_base
             Assume(~self.valid | (self.travelling != 0)),  # the array judges what was started
+            Assume(self.valid | (self.verdict.keep == 0)),  # Engine: asked
             # BaseWalk goes through one channel after the other, the array keeps the order, and
             # group and weights belong to the channel.
             Assume(~self.valid | self.ended | (common == self.common)),

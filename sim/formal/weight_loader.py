@@ -12,7 +12,7 @@ from penstock.config import Config, preset
 from penstock.hw.weight_loader import WeightLoader
 from penstock.sim.formal.inside import Inside
 from penstock.sim.formal.prover import Proof
-from penstock.sim.formal.rules import hold_stream, moves, tally
+from penstock.sim.formal.rules import hold_stream, moves, tally, unasked
 
 STREAMED = dataclasses.replace(preset("tiny"), weights="streamed")
 COUNT = 8  # bits of the checks' counters
@@ -94,13 +94,14 @@ class Weights(wiring.Component):
     def _induction(self, m: Module, inside: Inside):
         """Where the beats are that came and were not yet written."""
         reader, assembler = inside.block("reader"), inside.block("assembler")
-        remaining, request = reader["remaining"], reader.component.request
+        (remaining, position), request = unasked(reader), reader.component.request
         joins, count = assembler.component.i.valid, assembler["count"]
         asked, written = self.asked, self.written
         m.d.comb += [
             Assert(self.due <= asked),
             Assert(count < self.cfg.weight_beats),
             Assert(self.started | ~(asked.any() | written.any() | joins | remaining.any())),
+            Assert(~reader["fresh"] | request.valid),
             Assert(~request.valid | request.p.beats.any() & (request.p.beats <= remaining)),
         ]
         with m.If(self.halted):
@@ -108,7 +109,7 @@ class Weights(wiring.Component):
         with m.Elif(self.started):
             received = written * self.cfg.weight_beats + count + joins
             m.d.comb += Assert(remaining == self.beats - asked)
-            m.d.comb += Assert(reader["position"] == self.place)
+            m.d.comb += Assert(position == self.place)
             m.d.comb += Assert(inside["left"] == self.words - written)
             m.d.comb += Assert(asked == self.due + received)
 

@@ -10,7 +10,7 @@ from penstock.config import Config, preset
 from penstock.hw.layouts import bank_pointer_layout, bank_word_layout, result_layout
 from penstock.hw.pipeline import delay
 from penstock.hw.register_slice import LateReadySlice
-from penstock.hw.write_queue import DECISION_LATENCY, WriteQueue, entry_layout, same_bank
+from penstock.hw.write_queue import DECISION_LATENCY, WriteQueue, entry_layout, put
 from penstock.sim.formal.inside import Inside, InsideFifo
 from penstock.sim.formal.prover import Proof
 from penstock.sim.formal.reductions import END_BITS, FEW_GROUPS, ends, shortened, whole
@@ -86,7 +86,11 @@ class WritesInOrder(wiring.Component):
 
     def _lawful(self, group) -> Value:
         """Whether the bank of each result exists, and the channel of the word."""
-        banks = Cat(~row.valid | _is_bank(row.pointer) for row in group.rows)
+        bits = (self.cfg.map_words - 1).bit_length()
+        banks = Cat(
+            ~row.valid | _is_bank(row.pointer) & (row.pointer.address >> bits == 0)
+            for row in group.rows
+        )
         return group.raw | (banks.all() & (group.lane < self.cfg.word))
 
     def _order(self, m: Module, left: Value):
@@ -127,10 +131,11 @@ class WritesInOrder(wiring.Component):
             ]
             for index, row in enumerate(group.rows):
                 same, place = found.rows[index], Cat(row.pointer.u, row.pointer.v)
+                address = row.pointer.address[: len(same.place.address)]
                 with m.If(going[index]):
                     m.d.comb += [
-                        Assert(Cat(same.pointer.u, same.pointer.v) == place),
-                        Assert(self.bits(same.pointer.address) == self.bits(row.pointer.address)),
+                        Assert(Cat(same.place.u, same.place.v) == place),
+                        Assert(self.bits(same.place.address) == self.bits(address)),
                         Assert(self.bits(same.value) == self.bits(row.value)),
                     ]
                     for before, other in enumerate(group.rows[each] for each in range(index)):
@@ -180,7 +185,7 @@ class WritesInOrder(wiring.Component):
         lane, met = (1 << results.lane)[: self.cfg.word], []
         for bank, write in enumerate(queue.write.banks):
             here = [
-                gone & row.valid & (row.pointer.u == bank // 3) & (row.pointer.v == bank % 3)
+                gone & row.valid & (row.place.u == bank // 3) & (row.place.v == bank % 3)
                 for row in results.rows
             ]
             met.append(Cat(here).any())
@@ -190,7 +195,11 @@ class WritesInOrder(wiring.Component):
                 with (m.If if index == self.cfg.rows - 1 else m.Elif)(here[index]):
                     m.d.comb += [
                         Assert(self.bits(write.value) == self.bits(row.value)),
-                        Assert(self.bits(write.address) == self.bits(row.pointer.address)),
+                        Assert(write.address >> len(row.place.address) == 0),
+                        Assert(
+                            self.bits(write.address[: len(row.place.address)])
+                            == self.bits(row.place.address)
+                        ),
                     ]
             m.d.comb += Assert(~write.enable | met[-1] | queue.write.load)
         with m.If(Cat(met).any()):
@@ -225,7 +234,7 @@ class WritesInOrder(wiring.Component):
         chosen = inside.block("chosen")
         for name, results in (("met_again", chosen["kept"]), ("met", chosen["following"])):
             for row, result in enumerate(results.rows):
-                same = Cat(pointer == result.pointer for pointer in residual).any()
+                same = Cat(_same(pointer, result.place) for pointer in residual).any()
                 soon = reading & (results.buffer == buffer) & same
                 m.d.comb += Assert(inside[name][row] == soon)
         residual, reading, buffer = later(reads, DECISION_LATENCY - 1)
@@ -271,7 +280,7 @@ class WritesInOrder(wiring.Component):
             m.d.sync += waiting.eq(waiting + 1)
         latency = Mux(fifo.r_rdy, 1, 0)
         written = sum(done[row] for row in range(self.cfg.rows))
-        entry = data.View(entry_layout(self.cfg), inside["first"])
+        entry = data.View(entry_layout(self.cfg), inside["head"])
         m.d.comb += [
             Assert(waiting <= self.cfg.rows + 1),
             Assert(waiting <= written + latency + room),
@@ -285,32 +294,36 @@ class WritesInOrder(wiring.Component):
         queued = data.View(
             entry_layout(self.cfg), InsideFifo(m, inside.block("fifo")).at(self.ahead)
         )
+        expected = Signal(entry_layout(self.cfg))
+        m.d.comb += put(expected, self.group)
         with m.If(self.watching):
-            m.d.comb += Assert(self._seen(queued.group) == self._seen(self.group))
-            m.d.comb += Assert(queued.same_bank == same_bank(self.group))
+            m.d.comb += Assert(self._seen(queued) == self._seen(expected))
             m.d.comb += Assert(self.done == Mux(self.ahead == 0, done, 0))
 
     def _goes_on(self, done, entry) -> Value:
         """Whether some results of a group are done, in their order, and others are not."""
-        group, pairs = (
-            entry.group,
-            [(row, other) for row in range(self.cfg.rows) for other in range(row)],
-        )
-        wanted = Mux(group.raw, 0, Cat(row.valid for row in group.rows))
+        pairs = [(row, other) for row in range(self.cfg.rows) for other in range(row)]
+        wanted = Mux(entry.raw, 0, entry.valid)
         passed = Cat(
             entry.same_bank[index] & done[row] & ~done[other]
             for index, (row, other) in enumerate(pairs)
         )
         return ((done & ~wanted) == 0) & ((wanted & ~done) != 0) & ~passed.any()
 
-    def _seen(self, group) -> Value:
-        """What the proof looks at of a group."""
-        rows = [
-            Cat(row.valid, row.pointer.u, row.pointer.v, self.bits(row.pointer.address, row.value))
-            for row in group.rows
+    def _seen(self, entry) -> Value:
+        """What the proof looks at of a group in the queue."""
+        results = [
+            Cat(each.place.u, each.place.v, self.bits(each.place.address, each.value))
+            for each in entry.content.results
         ]
-        word = self.bits(group.word)
-        return Cat(*rows, group.lane, group.buffer, group.raw, group.last, group.pooled, word)
+        content = Mux(entry.raw, self.bits(entry.content.word), Cat(results))
+        kind = Cat(entry.lane, entry.buffer, entry.raw, entry.last, entry.pooled)
+        return Cat(entry.valid, entry.same_bank, kind, content)
+
+
+def _same(pointer, place) -> Value:
+    address = pointer.address[: len(place.address)] == place.address
+    return (pointer.u == place.u) & (pointer.v == place.v) & address
 
 
 def _is_bank(place) -> Value:
