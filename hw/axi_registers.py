@@ -1,11 +1,11 @@
 """The register port as an AXI4-Lite slave."""
 
-from amaranth import Module, Mux, Signal
+from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from penstock.hw.axi import Response, axi_lite_signature
-from penstock.hw.layouts import register_signature
+from penstock.hw.layouts import REGISTER_LATENCY, register_signature
 from penstock.registers import REGISTERS
 
 
@@ -16,7 +16,7 @@ class AxiRegisters(wiring.Component):
     write of a read-only one or of less than its four bytes gets SLVERR and changes nothing; a
     register that cannot be read gives 0.
 
-    A write takes 2 cycles from its address and data to its answer, a read 3; the next of its kind
+    A write takes 2 cycles from its address and data to its answer, a read 4; the next of its kind
     is accepted when the answer has been taken. No combinational path from input to output.
     """
 
@@ -29,7 +29,8 @@ class AxiRegisters(wiring.Component):
         write_address, read_address = Signal.like(axi.awaddr), Signal.like(axi.araddr)
         address = Signal.like(axi.araddr)
         strobes = Signal.like(axi.wstrb)
-        writes, reads, answered = Signal(), Signal(), Signal()  # a read's data come when `answered`
+        writes, reads, open_reads = Signal(), Signal(), Signal(REGISTER_LATENCY)
+        answered = open_reads[-1]  # its data are there
         writable, readable = Signal(), Signal()
 
         with m.If(axi.awvalid & axi.awready):
@@ -41,7 +42,7 @@ class AxiRegisters(wiring.Component):
 
         m.d.comb += [
             writes.eq(~axi.awready & ~axi.wready & ~axi.bvalid),
-            reads.eq(~axi.arready & ~axi.rvalid & ~answered & ~writes),
+            reads.eq(~axi.arready & ~axi.rvalid & ~open_reads.any() & ~writes),
             address.eq(Mux(writes, write_address, read_address)),
             bus.address.eq(address & ~3),
             bus.write.eq(writes & writable & strobes.all()),
@@ -58,7 +59,7 @@ class AxiRegisters(wiring.Component):
         with m.If(axi.bvalid & axi.bready):
             m.d.sync += [axi.bvalid.eq(0), axi.awready.eq(1), axi.wready.eq(1)]
 
-        m.d.sync += answered.eq(reads)
+        m.d.sync += open_reads.eq(Cat(reads, open_reads[:-1]))
         with m.If(reads):
             m.d.sync += axi.rresp.eq(Mux(readable, Response.OKAY, Response.SLVERR))
         with m.If(answered):

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from penstock.config import Config
 from penstock.hw.layouts import if_gating, register_signature
-from penstock.hw.pipeline import lookup
+from penstock.hw.pipeline import delay, lookup
 from penstock.program import VERSION
 from penstock.registers import (
     ADDRESS,
@@ -63,7 +63,7 @@ class Control(wiring.Component):
     ``outstanding`` falls. The watchdog counts cycles without ``progress`` and acts one cycle late.
     ``events`` are counted while running only, two cycles after they came.
 
-    The register port takes one access per cycle, reads have latency 1 cycle; no backpressure.
+    The register port takes one access per cycle, reads have latency 2 cycles; no backpressure.
     """
 
     def __init__(self, cfg: Config):
@@ -138,9 +138,15 @@ class Control(wiring.Component):
             for register in REGISTERS
             if register.access != "wo"
         }
+        # First one of each four, as registers lie where they are used.
         words = [readable.get(index, Const(0)) for index in range(max(readable) + 1)]
-        byte, word = self.bus.address[:2], self.bus.address[2:]
-        m.d.sync += self.bus.read_data.eq(Mux(byte.any(), 0, lookup(words, word)))
+        parts = []
+        for first in range(0, len(words), 4):
+            part = Signal(32, name=f"read_{first}", reset_less=True)
+            m.d.sync += part.eq(lookup(words[first:][:4], self.bus.address[2:4]))
+            parts.append(part)
+        address = delay(m, self.bus.address, 1, name="read_address")
+        m.d.sync += self.bus.read_data.eq(Mux(address[:2].any(), 0, lookup(parts, address[4:])))
 
     def _watchdog(self, m, limit, status):
         """High when a command, or its halt, has made no progress for ``limit`` cycles."""

@@ -61,8 +61,14 @@ def memory_signature() -> Signature:
     )
 
 
+REGISTER_LATENCY = 2
+"""Cycles from an address at the register port to its register's data."""
+
+
 def register_signature() -> Signature:
-    """Register port: writes while ``write`` is high; ``read_data`` one cycle after ``address``."""
+    """Register port: writes while ``write`` is high; ``read_data`` come REGISTER_LATENCY cycles
+    after ``address``.
+    """
     return Signature(
         {
             "address": Out(8),

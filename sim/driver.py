@@ -3,6 +3,7 @@
 from cocotb.triggers import ClockCycles, First, RisingEdge, Timer
 
 from penstock.hw.axi import Response
+from penstock.hw.layouts import REGISTER_LATENCY
 from penstock.registers import ADDRESS, Code, Command
 from penstock.sim.streams import CLOCK_PERIOD
 
@@ -64,7 +65,7 @@ class CoreDriver(RegisterDriver):
 
     async def read(self, register: str) -> int:
         self._address.value = ADDRESS[register]
-        await ClockCycles(self._clock, 2)
+        await ClockCycles(self._clock, REGISTER_LATENCY + 1)
         return int(self._read_data.value)
 
 

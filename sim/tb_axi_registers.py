@@ -1,6 +1,7 @@
 """Bench of AxiRegisters: cocotbext-axi's channels on one side, a register port on the other."""
 
 import random
+from collections import deque
 
 import cocotb
 from amaranth.lib.wiring import In, Out
@@ -19,6 +20,7 @@ from cocotbext.axi.axil_channels import (
 )
 
 from penstock.hw.axi import axi_lite_signature
+from penstock.hw.layouts import REGISTER_LATENCY
 from penstock.registers import ADDRESS, REGISTERS
 from penstock.sim.axi_blocks import block_test
 from penstock.sim.axi_clients import Stalls, check_registered, clocking, cycle, watch_channel
@@ -28,7 +30,7 @@ PREFIX = "registers__axi_"
 ALL_BYTES = 0b1111
 WRITABLE = {register.address for register in REGISTERS if "w" in register.access}
 READABLE = {register.address for register in REGISTERS}
-WRITE_LATENCY, READ_LATENCY = 2, 3
+WRITE_LATENCY, READ_LATENCY = 2, 4
 
 
 class Port:
@@ -45,13 +47,15 @@ class Port:
 
     async def _run(self, dut):
         edge = RisingEdge(dut.clk)
+        addresses = deque([None] * REGISTER_LATENCY, maxlen=REGISTER_LATENCY)
         while True:
             await edge
             address = int(dut.registers__bus__address.value)
+            addresses.append(address)
             if dut.registers__bus__write.value:
                 self.writes.append((address, int(dut.registers__bus__write_data.value)))
             value = self._random.getrandbits(32)
-            self.reads[value] = cycle(), address
+            self.reads[value] = cycle(), addresses[0]
             dut.registers__bus__read_data.value = value
 
 

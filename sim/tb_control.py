@@ -3,6 +3,7 @@
 import cocotb
 from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
 
+from penstock.hw.layouts import REGISTER_LATENCY
 from penstock.registers import ADDRESS, Code, Command
 from penstock.sim.streams import start_clock
 
@@ -26,7 +27,7 @@ class Host:
 
     async def read(self, name: str) -> int:
         self.dut.bus__address.value = ADDRESS[name]
-        await ClockCycles(self.dut.clk, 2)
+        await ClockCycles(self.dut.clk, REGISTER_LATENCY + 1)
         return int(self.dut.bus__read_data.value)
 
     async def pulse(self, name: str):

@@ -14,7 +14,7 @@ from cocotb.utils import get_sim_time
 
 from penstock.config import Config
 from penstock.hw.control import BUFFERS, COUNTERS, HALT_CYCLES, events_layout
-from penstock.hw.layouts import bank_word_layout, record_layout, request_layout
+from penstock.hw.layouts import REGISTER_LATENCY, bank_word_layout, record_layout, request_layout
 from penstock.hw.output_writer import raw_result_layout
 from penstock.hw.program_loader import LENGTH_BITS
 from penstock.program import DESCRIPTOR, HEADER, MAGIC, VERSION
@@ -120,8 +120,7 @@ class Side:
 
     async def read_address(self, address: int) -> int:
         self.dut.registers__address.value = address
-        await RisingEdge(self.dut.clk)
-        await RisingEdge(self.dut.clk)
+        await ClockCycles(self.dut.clk, REGISTER_LATENCY + 1)
         return int(self.dut.registers__read_data.value)
 
     async def status(self) -> dict[str, int]:

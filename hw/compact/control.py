@@ -6,7 +6,8 @@ from amaranth.lib.wiring import In, Out
 
 from penstock.config import Config
 from penstock.hw.compact.layouts import BLOCK_BITS
-from penstock.hw.layouts import register_signature
+from penstock.hw.layouts import REGISTER_LATENCY, register_signature
+from penstock.hw.pipeline import delay
 from penstock.program import VERSION
 from penstock.registers import (
     ADDRESS,
@@ -214,9 +215,12 @@ class CompactControl(wiring.Component):
             "OUTPUTS": outputs,
             "TASKS": tasks,
         }
+        found = Signal(32, reset_less=True)
         with m.Switch(self.bus.address[2:]):
             for name, value in shown.items():
                 with m.Case(ADDRESS[name] // 4):
-                    m.d.sync += self.bus.read_data.eq(value)
+                    m.d.sync += found.eq(value)
             with m.Default():
-                m.d.sync += self.bus.read_data.eq(0)
+                m.d.sync += found.eq(0)
+        later = delay(m, found, REGISTER_LATENCY - 1, name="read")
+        m.d.comb += self.bus.read_data.eq(later)

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In
 
 from penstock.hw.axi import REGISTER_ADDRESS_BITS, Response
 from penstock.hw.axi_registers import AxiRegisters
+from penstock.hw.layouts import REGISTER_LATENCY
 from penstock.registers import REGISTERS
 from penstock.sim.formal.inside import Inside
 from penstock.sim.formal.prover import Proof
@@ -22,7 +23,7 @@ _MASTER = {
 WRITE_LATENCY = 1
 """Cycles from the one in which a write's address and data are both there to its answer's."""
 
-READ_LATENCY = 3
+READ_LATENCY = 2 + REGISTER_LATENCY
 """Cycles from the one behind a read's address to its answer's; one more than without writes."""
 
 
@@ -100,16 +101,19 @@ class Slave(wiring.Component):
         ]
 
     def _reads(self, m, axi, bus, inside):
-        """One answer for each address, with what the register told a cycle after its address."""
+        """One answer for each address, with what the register told in time."""
         address, open_, valid = Signal.like(axi.araddr), Signal(), Signal()
-        shown = [Signal.like(bus.address, name=f"shown_{age}") for age in (1, 2)]
+        shown = [
+            Signal.like(bus.address, name=f"shown_{age}") for age in range(REGISTER_LATENCY + 1)
+        ]
         told = Signal.like(bus.read_data)
         with m.If(axi.arvalid & axi.arready):
             m.d.comb += Assert(~open_)
             m.d.sync += [open_.eq(1), address.eq(axi.araddr)]
         with m.If(axi.rvalid & axi.rready):
             m.d.sync += open_.eq(0)
-        m.d.sync += [shown[0].eq(bus.address), shown[1].eq(shown[0]), told.eq(bus.read_data)]
+        m.d.sync += [now.eq(old) for now, old in zip(shown, (bus.address, *shown), strict=False)]
+        m.d.sync += told.eq(bus.read_data)
         m.d.sync += valid.eq(axi.rvalid)
 
         known = Cat((address & ~3) == register.address for register in REGISTERS).any()
@@ -117,12 +121,14 @@ class Slave(wiring.Component):
             m.d.comb += Assert(open_)  # A3.3.1
             m.d.comb += Assert(axi.rresp.as_value() == Mux(known, Response.OKAY, Response.SLVERR))
         with m.If(axi.rvalid & ~valid):
-            m.d.comb += Assert(shown[1] == (address & ~3)[: len(bus.address)])
+            m.d.comb += Assert(shown[-1] == (address & ~3)[: len(bus.address)])
             m.d.comb += Assert(axi.rdata == told)
         with m.If(open_):  # for the induction
             m.d.comb += Assert(inside["read_address"] == address)
-        with m.If(inside["answered"]):
-            m.d.comb += Assert(open_ & ~axi.rvalid & (shown[0] == (address & ~3)[:8]))
+        for age, each in enumerate(inside["open_reads"]):
+            with m.If(each):
+                m.d.comb += Assert(open_ & ~axi.rvalid & (shown[age] == (address & ~3)[:8]))
+        m.d.comb += Assert(sum(inside["open_reads"]) <= 1)
         waited = cycles(m, "read_waited", open_ & ~axi.rvalid, READ_LATENCY)
         m.d.comb += Assert(waited <= READ_LATENCY)
         m.d.comb += Assert(axi.arready == ~open_)
@@ -143,7 +149,7 @@ PROOFS = [
         f"{READ_LATENCY + 1}; one register access for each write that is allowed, "
         "SLVERR and none for others",
         top=Slave,
-        depth=4,
+        depth=READ_LATENCY + 1,
         cover_depth=10,
     )
 ]

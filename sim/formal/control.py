@@ -6,6 +6,8 @@ from amaranth.lib.wiring import In
 
 from penstock.config import preset
 from penstock.hw.control import BUFFERS, HALT_CYCLES, SETTINGS, Control
+from penstock.hw.layouts import REGISTER_LATENCY
+from penstock.hw.pipeline import delay
 from penstock.registers import ADDRESS, ALIGNMENT, Code, Command, State
 from penstock.sim.formal.inside import Inside
 from penstock.sim.formal.prover import Proof
@@ -47,14 +49,19 @@ class Commands(_Host):
         block = self.block
         started, before = Signal(), Signal.like(now)
         m.d.sync += [started.eq(1), before.eq(now)]
+        # In the cycle in which the data come, what was read.
+        reads = delay(
+            m, self.address == ADDRESS["STATUS"], REGISTER_LATENCY, name="read", control=True
+        )
+        read = delay(m, now, REGISTER_LATENCY, name="status")
         misaligned = Cat(values[name] % ALIGNMENT != 0 for name in BUFFERS).any()
         # Inner state, for the induction.
         for name, flag in block.misaligned.items():
             m.d.comb += Assert(flag == (values[name] % ALIGNMENT != 0))
         m.d.comb += Assert(block.no_images == (values["IMAGES"] == 0))
         idle = now.state == State.IDLE
-        starts, loads, aborts, refused, drained, reads = (
-            Signal(name=name) for name in ("start", "load", "abort", "refuse", "drained", "reads")
+        starts, loads, aborts, refused, drained = (
+            Signal(name=name) for name in ("start", "load", "abort", "refuse", "drained")
         )  # in the cycle before
         command = self.write & (self.address == ADDRESS["COMMAND"])
         start, load, abort = (
@@ -67,7 +74,6 @@ class Commands(_Host):
             aborts.eq(abort),
             refused.eq(command & ~idle & ~abort),
             drained.eq(~self.outstanding),
-            reads.eq(self.address == ADDRESS["STATUS"]),
         ]
         commanded, was = Signal(), {state: before.state == state for state in State}
         m.d.sync += commanded.eq(command)
@@ -81,7 +87,7 @@ class Commands(_Host):
                 Assert(~aborts | ~busy | (now.state == State.DRAINING)),
                 Assert(~aborts | ~busy | (now.code == Code.ABORTED)),
                 Assert(~aborts | ~was[State.IDLE] | (now.code == Code.ABORTED) & now.done),
-                Assert(~reads | (block.bus.read_data == before.as_value())),
+                Assert(~reads | (block.bus.read_data == read.as_value())),
                 Cover(refused & was[State.DRAINING]),
                 Cover(aborts & was[State.RUNNING]),
             ]
