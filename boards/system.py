@@ -43,15 +43,19 @@ class HostedCore(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        # The core's reset comes from a flip-flop of its own: its wires alone take much of a cycle.
-        m.domains.core = ClockDomain(local=True)
-        reset = Signal(init=1, reset_less=True)
-        m.d.sync += reset.eq(ResetSignal())
-        m.d.comb += [ClockSignal("core").eq(ClockSignal()), ResetSignal("core").eq(reset)]
+        # A reset's wires alone take much of a cycle: each of these has a flip-flop of its own. They
+        # begin with different values, or synthesis would make one of them.
+        for init, name in enumerate(("link", "core")):
+            m.domains += ClockDomain(name, local=True)
+            reset = Signal(init=init, name=f"{name}_reset", reset_less=True)
+            m.d.sync += reset.eq(ResetSignal())
+            m.d.comb += [ClockSignal(name).eq(ClockSignal()), ResetSignal(name).eq(reset)]
         core = make_core(self.cfg)
+        link = HostLink(clock_hz=self.clock_hz, memory_bits=self.memory_bits)
+        share = MemoryShare()
         m.submodules.core = DomainRenamer("core")(core)
-        m.submodules.link = link = HostLink(clock_hz=self.clock_hz, memory_bits=self.memory_bits)
-        m.submodules.share = share = MemoryShare()
+        m.submodules.link = DomainRenamer("link")(link)
+        m.submodules.share = DomainRenamer("link")(share)
         m.submodules.receiver = receiver = UartReceiver(self.divisor)
         m.submodules.transmitter = transmitter = UartTransmitter(self.divisor)
         wiring.connect(m, receiver.o, link.i)
@@ -65,7 +69,8 @@ class HostedCore(wiring.Component):
             m.d.comb += port.eq(delay(m, value, 1, name=f"register_{name}", control=True))
         m.d.comb += link.registers.read_data.eq(core.registers.read_data)
         # No path from the memory's side of a request through all that waits for it.
-        m.submodules.requests = requests = RegisterSlice(request_layout())
+        requests = RegisterSlice(request_layout())
+        m.submodules.requests = DomainRenamer("link")(requests)
         wiring.connect(m, core.memory.read_request, requests.i)
         wiring.connect(m, requests.o, share.core.read_request)
         for name in ("read_data", "write_request", "write_data", "write_done"):

@@ -114,8 +114,10 @@ class ActivationBuffers(wiring.Component):
             word = Signal(8 * cfg.word, name=f"word_{row}_{bank}", reset_less=True)
             m.d.sync += word.eq(Mux(input_buffer, outputs[1][bank], outputs[0][bank]))
             m.d.comb += self.words[row][bank].eq(word)
-        pointer = delay(m, residual, RAM_LATENCY + 1, name=f"pointer_{row}")
-        column = delay(m, pointer.v, 1, name=f"column_{row}")
+        pointer = delay(m, residual, RAM_LATENCY, name=f"pointer_{row}")
+        # Banks of different v lie far apart.
+        bank_rows = spread(m, pointer.u, 3, cycles=1, name=f"bank_row_{row}")
+        column = delay(m, pointer.v, 2, name=f"column_{row}")
         in_column = [
             Signal(8 * cfg.word, name=f"in_column_{row}_{v}", reset_less=True) for v in range(3)
         ]
@@ -123,7 +125,7 @@ class ActivationBuffers(wiring.Component):
             choices = [
                 Mux(input_buffer, outputs[0][3 * u + v], outputs[1][3 * u + v]) for u in range(3)
             ]
-            m.d.sync += in_column[v].eq(select(choices, pointer.u))
+            m.d.sync += in_column[v].eq(select(choices, bank_rows[v]))
         word = Signal(8 * cfg.word, name=f"residual_word_{row}", reset_less=True)
         m.d.sync += word.eq(select(in_column, column))
         m.d.comb += self.residual_word[row].eq(word)

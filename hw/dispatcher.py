@@ -113,6 +113,8 @@ class Dispatcher(wiring.Component):
             stall.write.eq(waiting & ~write.enough),
             stall.pool.eq(waiting & write.enough & base_wants & pool_blocked),
             stall.queue.eq(waiting & ~stall.write & ~stall.pool),
+            write.give_next.eq(self.written),
+            pool.give_next.eq(self.pooled),
             queue.give_next.eq(self.judged),
             queue.take_next.eq(self.pushed),
             self.all_returned.eq(write.all_free & queue.all_free & pool.all_free),
@@ -120,11 +122,9 @@ class Dispatcher(wiring.Component):
         m.d.sync += [
             self.stall.eq(stall),
             write.take.eq(take_task | take_base),
-            write.give.eq(self.written),
             queue.take.eq(take_base & judge),
             queue.give.eq(take_task),
             pool.take.eq(take_base & opening),
-            pool.give.eq(self.pooled),
         ]
 
     def _tag(self, m: Module, base, entries, judge, free):
@@ -134,21 +134,18 @@ class Dispatcher(wiring.Component):
         """
         tag = Signal(group_tag_layout(self.cfg), reset_less=True)
         m.d.comb += self.tag.eq(tag)
-        with m.If(free & entries.task_ready):
-            m.d.sync += [
-                tag.work.eq(self.tasks.payload.work),
-                tag.conditional.eq(1),
-                tag.judged.eq(0),
-                tag.closing.eq(0),
-            ]
-        with m.Elif(free):
-            m.d.sync += [
-                tag.work.channel.eq(base.channel),
-                tag.work.group.eq(base.group),
-                tag.work.weight_address.eq(base.weight_address + entries.base.base_steps),
-                tag.conditional.eq(0),
-                tag.judged.eq(judge),
-                tag.closing.eq(base.closing),
+        following = Signal.like(tag)
+        with m.If(entries.task_ready):
+            m.d.comb += [following.work.eq(self.tasks.payload.work), following.conditional.eq(1)]
+        with m.Else():
+            m.d.comb += [
+                following.work.channel.eq(base.channel),
+                following.work.group.eq(base.group),
+                following.work.weight_address.eq(base.weight_address + entries.base.base_steps),
+                following.judged.eq(judge),
+                following.closing.eq(base.closing),
             ]
             for row in range(self.cfg.rows):
-                m.d.sync += tag.work.tasks[row].pixel.eq(base.pixels[row])
+                m.d.comb += following.work.tasks[row].pixel.eq(base.pixels[row])
+        with m.If(free):
+            m.d.sync += tag.eq(following)

@@ -337,7 +337,6 @@ class Engine(wiring.Component):
             for name, value in (("normal", taken), ("pooled", pooling))
         )
         multiplier = Mux(pooling, layer.pool_multiplier, early.multiplier)
-        bias = Mux(pooling, 0, early.bias)
         mean = delay(m, pool.o.payload, 1, name="mean")
         lane = delay(m, early.output_lane, 1, name="output_lane")
         item = Signal(_item_layout(cfg))
@@ -354,7 +353,7 @@ class Engine(wiring.Component):
             item.lane.eq(lane),
             requantizer.sums.eq(result_sums),
             requantizer.multiplier.eq(delay(m, multiplier, 1, name="multiplier")),
-            requantizer.bias.eq(delay(m, bias, 1, name="bias")),
+            requantizer.bias.eq(Mux(pooled, 0, delay(m, early.bias, 1, name="bias"))),
             requantizer.pooled.eq(pooled),
             requantizer.residual_multiplier.eq(layer.residual_multiplier),
             requantizer.relu_before_add.eq(layer.relu_before_add),

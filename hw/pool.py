@@ -74,7 +74,7 @@ class GlobalAveragePool(wiring.Component):
         pointer = Signal(bank_pointer_layout(), reset_less=True)
         lane = Signal(4, reset_less=True)
         m.d.sync += [
-            arrived.eq(self.i.valid),
+            arrived.eq(self.i.valid & group.valid.any()),
             pixels.eq(sum(ones)),
             index.eq(group.channel[:bits]),
             pointer.eq(group.pointer),
@@ -89,22 +89,25 @@ class GlobalAveragePool(wiring.Component):
             # What a channel begins with is 0, whatever stands there.
             empty = Signal(name=f"empty_{channel}", init=1)
             total = Signal(signed(cfg.accumulator_bits), name=f"sum_{channel}", reset_less=True)
-            count = Signal(16, name=f"count_{channel}", reset_less=True)
+            left = Signal(16, name=f"left_{channel}", reset_less=True)  # pixels
+            full = Signal(name=f"full_{channel}")
             held_pointer = Signal(bank_pointer_layout(), name=f"pointer_{channel}", reset_less=True)
             held_lane = Signal(4, name=f"lane_{channel}", reset_less=True)
             gone = Signal(name=f"gone_{channel}")
             m.d.comb += gone.eq(self.restart | (leaves & (oldest == channel)))
-            full_then.append((count == self.pixels) & (count != 0) & ~empty & ~gone)
+            full_then.append(full & ~gone)
+            due = Mux(empty, self.pixels, left)
             with m.If(arrived & (index == channel)):
                 m.d.sync += [
                     empty.eq(0),
                     total.eq(Mux(empty, 0, total) + subtotal),
-                    count.eq(Mux(empty, 0, count) + pixels),
+                    left.eq(due - pixels),
+                    full.eq(due == pixels),
                     held_pointer.eq(pointer),
                     held_lane.eq(lane),
                 ]
             with m.If(gone):
-                m.d.sync += empty.eq(1)
+                m.d.sync += [empty.eq(1), full.eq(0)]
             offers.append((total, held_pointer, held_lane))
         with m.Switch(oldest):
             for channel, (total, held_pointer, held_lane) in enumerate(offers):

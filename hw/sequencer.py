@@ -62,15 +62,14 @@ class Sequencer(wiring.Component):
         streamed = self.cfg.weights == "streamed"
         following = Signal(16)  # the layer that `next` describes
         last_image, last_layer = Signal(), Signal()
-        final_image, final_layer = Signal.like(self.images), Signal.like(self.layers)
+        images_left = Signal.like(self.images)  # this one included
+        last_follows, final_layer = Signal(), Signal.like(self.layers)
         input_loaded = Signal()  # or on its way: the image of the next layer 0
         fetching = Signal()  # a fetch has been asked for: `described` is of the next layer soon
         weights_loaded = Signal()  # or on their way
         weights_ready, input_ready, output_ready = Signal(), Signal(), Signal()
         resident = Const(int(not streamed), 1)
         m.d.comb += [
-            last_image.eq(self.image == final_image),
-            last_layer.eq(self.layer == final_layer),
             self.fetch_index.eq(following),
             self.weight_address.eq(self.program + Cat(Const(0, 3), self.next.weight_offset)),
             weights_ready.eq(resident | (weights_loaded & ~self.weight_start & ~self.weight_busy)),
@@ -80,7 +79,8 @@ class Sequencer(wiring.Component):
             output_ready.eq(~self.next.raw | ~self.output_busy),
         ]
 
-        m.d.sync += [final_image.eq(self.images - 1), final_layer.eq(self.layers - 1)]
+        # A layer is fetched long before it follows.
+        m.d.sync += [final_layer.eq(self.layers - 1), last_follows.eq(following == final_layer)]
 
         def load_input():
             return [self.input_start.eq(1), input_loaded.eq(1)]
@@ -105,6 +105,8 @@ class Sequencer(wiring.Component):
             with m.State("idle"), m.If(self.run):
                 m.d.sync += [
                     self.image.eq(0),
+                    images_left.eq(self.images),
+                    last_image.eq(self.images == 1),
                     self.input_address.eq(self.input),
                     self.output_address.eq(self.output),
                     following.eq(0),
@@ -125,7 +127,7 @@ class Sequencer(wiring.Component):
                     m.d.comb += self.stall.drain.eq(1)
                 with m.If(waiting & weights_ready & input_ready & output_ready):
                     m.d.comb += self.swap.eq(1)
-                    m.d.sync += self.layer.eq(following)
+                    m.d.sync += [self.layer.eq(following), last_layer.eq(last_follows)]
                     m.d.sync += self.output_start.eq(self.next.raw)
                     with m.If(following == 0):
                         m.d.sync += input_loaded.eq(0)
@@ -147,7 +149,11 @@ class Sequencer(wiring.Component):
                 with m.If(self.engine_done):
                     m.next = "prepare"
                     with m.If(last_layer):
-                        m.d.sync += self.image.eq(self.image + 1)
+                        m.d.sync += [
+                            self.image.eq(self.image + 1),
+                            images_left.eq(images_left - 1),
+                            last_image.eq(images_left == 2),
+                        ]
                         with m.If(last_image):
                             m.next = "flush"
                         with m.Elif(~input_loaded):

@@ -223,8 +223,8 @@ MUTANTS = [
         "the residual's bank column is that of the residual after it",
         "latency",
         "hw/buffers.py",
+        "column = delay(m, pointer.v, 2,",
         "column = delay(m, pointer.v, 1,",
-        "column = delay(m, pointer.v, 0,",
         block("window"),
     ),
     Mutant(
@@ -409,8 +409,8 @@ MUTANTS = [
         "tasks are judged once more",
         "doubled work",
         "hw/dispatcher.py",
-        "                tag.judged.eq(0),\n",
-        "",
+        "following.conditional.eq(1)]",
+        "following.conditional.eq(1), following.judged.eq(judge)]",
         control_block("dispatcher"),
     ),
     Mutant(
@@ -1104,8 +1104,8 @@ MUTANTS = [
         "a read that meets a write reads the written register",
         "race",
         "hw/axi_registers.py",
-        "~axi.arready & ~axi.rvalid & ~answered & ~writes",
-        "~axi.arready & ~axi.rvalid & ~answered",
+        "~axi.arready & ~axi.rvalid & ~open_reads.any() & ~writes",
+        "~axi.arready & ~axi.rvalid & ~open_reads.any()",
         axi_block("registers"),
     ),
     Mutant(

@@ -89,6 +89,7 @@ class SumsInOrder(wiring.Component):
             # groups come later.
             Assume(closed | (pixels == before)),
             Assume(~self.restart | (closed & ~self.valid)),
+            Assume(~self.valid | (pixels != 0)),  # the compiler
             # The pointer belongs to the channel (PARAMETER record).
             Assume(~(self.watching & self._is_marked()) | (self._place(group) == self._place())),
         ]
@@ -151,16 +152,16 @@ class SumsInOrder(wiring.Component):
         """What ties the pooling's inner state to the specification, for the induction."""
         arrived, index = inside["arrived"], inside["index"]
         pixels, subtotal = inside["pixels"], inside["subtotal"]
-        names = "total", "count", "empty", "held_pointer", "held_lane"
+        names = "total", "left", "full", "empty", "held_pointer", "held_lane"
         channels = zip(*(inside.every(name) for name in names), strict=True)
         m.d.comb += Assert(inside["oldest"] == self.next[: len(index)])
         m.d.comb += Assert((pixels != 0) | (subtotal == 0))
         opened = Signal(CHANNEL_BITS)
         m.d.comb += opened.eq(self.channel - self.next)
         m.d.comb += Assert(~self.watching | (opened < self.cfg.pool_channels))
-        for k, (held_sum, held_count, empty, *place) in enumerate(channels):
+        for k, (held_sum, left, full, empty, *place) in enumerate(channels):
             count = self.counts[k]
-            sum_, came = Mux(empty, 0, held_sum), Mux(empty, 0, held_count)
+            sum_, came = Mux(empty, 0, held_sum), Mux(empty, 0, self.pixels - left)
             pending = arrived & (index == k)
             total = Signal(signed(self.cfg.accumulator_bits), name=f"total_{k}")
             started = count - Mux(pending, pixels, 0)
@@ -168,7 +169,9 @@ class SumsInOrder(wiring.Component):
             m.d.comb += [
                 total.eq(sum_ + Mux(pending, subtotal, 0)),
                 Assert(came == started),
-                Assert(~offered | (came == self.pixels) & (came != 0)),
+                Assert(empty | (left < self.pixels)),
+                Assert(full == (~empty & (left == 0))),
+                Assert(~offered | full),
                 Assert((count <= self.pixels) | (count == 0)),
                 Assert((count != 0) | (total == 0)),
             ]
