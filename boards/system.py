@@ -1,12 +1,13 @@
 """What every board with a serial port has inside: core, host link, and their shared memory."""
 
-from amaranth.hdl import ClockDomain, ClockSignal, DomainRenamer, Module, ResetSignal, Signal
+from amaranth.hdl import Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from penstock.boards.frames import DEFAULT_BAUD
 from penstock.boards.link import HostLink
 from penstock.boards.memory_share import MemoryShare
+from penstock.boards.reset import own_reset
 from penstock.boards.uart import UartReceiver, UartTransmitter, baud_divisor
 from penstock.config import Config
 from penstock.hw.engine_choice import make_core
@@ -43,19 +44,10 @@ class HostedCore(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        # A reset's wires alone take much of a cycle: each of these has a flip-flop of its own. They
-        # begin with different values, or synthesis would make one of them.
-        for init, name in enumerate(("link", "core")):
-            m.domains += ClockDomain(name, local=True)
-            reset = Signal(init=init, name=f"{name}_reset", reset_less=True)
-            m.d.sync += reset.eq(ResetSignal())
-            m.d.comb += [ClockSignal(name).eq(ClockSignal()), ResetSignal(name).eq(reset)]
         core = make_core(self.cfg)
-        link = HostLink(clock_hz=self.clock_hz, memory_bits=self.memory_bits)
-        share = MemoryShare()
-        m.submodules.core = DomainRenamer("core")(core)
-        m.submodules.link = DomainRenamer("link")(link)
-        m.submodules.share = DomainRenamer("link")(share)
+        m.submodules.core = own_reset(m, core, "core", init=1)
+        m.submodules.link = link = HostLink(clock_hz=self.clock_hz, memory_bits=self.memory_bits)
+        m.submodules.share = share = MemoryShare()
         m.submodules.receiver = receiver = UartReceiver(self.divisor)
         m.submodules.transmitter = transmitter = UartTransmitter(self.divisor)
         wiring.connect(m, receiver.o, link.i)
@@ -69,8 +61,7 @@ class HostedCore(wiring.Component):
             m.d.comb += port.eq(delay(m, value, 1, name=f"register_{name}", control=True))
         m.d.comb += link.registers.read_data.eq(core.registers.read_data)
         # No path from the memory's side of a request through all that waits for it.
-        requests = RegisterSlice(request_layout())
-        m.submodules.requests = DomainRenamer("link")(requests)
+        m.submodules.requests = requests = RegisterSlice(request_layout())
         wiring.connect(m, core.memory.read_request, requests.i)
         wiring.connect(m, requests.o, share.core.read_request)
         for name in ("read_data", "write_request", "write_data", "write_done"):

@@ -8,6 +8,7 @@ from penstock.boards.description import BoardDescription
 from penstock.boards.devices import LFE5U_85F
 from penstock.boards.frames import DEFAULT_BAUD
 from penstock.boards.pll import Ecp5Clocks, pll_settings
+from penstock.boards.reset import own_reset
 from penstock.boards.sdram import Sdram
 from penstock.boards.sdram_pads import LEAD_NS, SdramPads
 from penstock.boards.system import HostedCore
@@ -30,8 +31,9 @@ class Ulx3s(Elaboratable):
         m = Module()
         m.submodules.clocks = clocks = self.clocks
         m.domains += [clocks.sync, clocks.early]
-        m.submodules.system = system = self.system
-        m.submodules.sdram = sdram = self.sdram
+        system, sdram = self.system, self.sdram
+        m.submodules.system = own_reset(m, system, "system", init=1)
+        m.submodules.sdram = own_reset(m, sdram, "memory", init=0)
         chip = platform.request("sdram", dir="-")
         m.submodules.pads = pads = SdramPads(sdram.chip, chip)
         m.submodules.chip_clk = chip_clk = io.DDRBuffer("o", chip.clk, o_domain="early")
