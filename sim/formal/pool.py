@@ -161,14 +161,14 @@ class SumsInOrder(wiring.Component):
         m.d.comb += Assert(~self.watching | (opened < self.cfg.pool_channels))
         for k, (held_sum, left, full, empty, *place) in enumerate(channels):
             count = self.counts[k]
-            sum_, came = Mux(empty, 0, held_sum), Mux(empty, 0, self.pixels - left)
+            sum_ = Mux(empty, 0, held_sum)
             pending = arrived & (index == k)
             total = Signal(signed(self.cfg.accumulator_bits), name=f"total_{k}")
             started = count - Mux(pending, pixels, 0)
             offered = inside.component.o.valid & self.first[k]
             m.d.comb += [
                 total.eq(sum_ + Mux(pending, subtotal, 0)),
-                Assert(came == started),
+                Assert(Mux(empty, started == 0, left + started == self.pixels)),
                 Assert(empty | (left < self.pixels)),
                 Assert(full == (~empty & (left == 0))),
                 Assert(~offered | full),
