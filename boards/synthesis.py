@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from penstock.boards.family import NETLIST, PLACED, REPORT, TOP, VERILOG, Device, Family
+from penstock.boards.router2 import stuck
 from penstock.boards.tools import Tool
 from penstock.boards.top import Top
 from penstock.config import Config
@@ -113,7 +114,7 @@ class Flow:
             with _whole(path) as work:
                 _write(work, files)
                 started = time.monotonic()
-                code = self.nextpnr.run(arguments, work)
+                code = self.nextpnr.run(arguments, work, stuck)
                 seconds = time.monotonic() - started
                 if code < 0 or (code and "ERROR" not in self.nextpnr.tail(work)):
                     raise SynthesisError(f"nextpnr broke off:\n{self.nextpnr.tail(work)}")

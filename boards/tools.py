@@ -5,11 +5,13 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from penstock.errors import PenstockError, SynthesisError
 
 _LOG_TAIL = 12  # lines shown of a failed tool's output
+_WATCHED_EVERY = 5.0  # seconds
 
 
 class Tool:
@@ -39,40 +41,9 @@ class Tool:
 
     def _banner(self) -> str:
         """What it calls itself, its version included."""
-        done = self._run(["--version"], None)
-        lines = done.stdout.splitlines()
-        return next((line for line in lines if re.search(r"\d\.\d", line)), "")
-
-    @property
-    def version(self) -> str:
-        """Its number alone."""
-        found = re.search(r"\d+\.\d+[\w.+-]*", self.banner)
-        return found[0] if found else "unknown"
-
-    def run(self, arguments: list[str], folder: Path) -> int:
-        """Run it in a folder, which is all that a tool of YoWASP sees; its exit code.
-
-        Standard output and error go into ``NAME.out`` there.
-        """
-        done = self._run(arguments, folder)
-        (folder / f"{self.name}.out").write_text(done.stdout)
-        return done.returncode
-
-    def check(self, arguments: list[str], folder: Path):
-        """As `run`; raises SynthesisError with the end of its output where it fails."""
-        if self.run(arguments, folder):
-            raise SynthesisError(f"{self.name} failed:\n{self.tail(folder)}")
-
-    def tail(self, folder: Path) -> str:
-        """The end of what it printed in a folder."""
-        lines = (folder / f"{self.name}.out").read_text().splitlines()
-        return "\n".join(lines[-_LOG_TAIL:])
-
-    def _run(self, arguments: list[str], folder: Path | None) -> subprocess.CompletedProcess:
         try:
-            return subprocess.run(
-                [self.program, *arguments],
-                cwd=folder,
+            done = subprocess.run(
+                [self.program, "--version"],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
@@ -83,3 +54,51 @@ class Tool:
             raise PenstockError(
                 f"{self.name}: {self.program} must be a program ({error.strerror})"
             ) from None
+        lines = done.stdout.splitlines()
+        return next((line for line in lines if re.search(r"\d\.\d", line)), "")
+
+    @property
+    def version(self) -> str:
+        """Its number alone."""
+        found = re.search(r"\d+\.\d+[\w.+-]*", self.banner)
+        return found[0] if found else "unknown"
+
+    def run(
+        self,
+        arguments: list[str],
+        folder: Path,
+        stuck: Callable[[Path], str | None] = lambda folder: None,
+    ) -> int:
+        """Run it in a folder, which is all that a tool of YoWASP sees; its exit code.
+
+        Standard output and error go into ``NAME.out`` there. Now and then ``stuck(folder)`` may say
+        why it should not go on: then it is stopped, with an ERROR at the end of its output.
+        """
+        with (folder / f"{self.name}.out").open("w") as output:
+            process = subprocess.Popen(
+                [self.program, *arguments],
+                cwd=folder,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+            )
+            while True:
+                try:
+                    return process.wait(_WATCHED_EVERY)
+                except subprocess.TimeoutExpired:
+                    reason = stuck(folder)
+                if reason:
+                    process.kill()
+                    process.wait()
+                    output.write(f"\nERROR: {reason}\n")
+                    return 1
+
+    def check(self, arguments: list[str], folder: Path):
+        """As `run`; raises SynthesisError with the end of its output where it fails."""
+        if self.run(arguments, folder):
+            raise SynthesisError(f"{self.name} failed:\n{self.tail(folder)}")
+
+    def tail(self, folder: Path) -> str:
+        """The end of what it printed in a folder."""
+        lines = (folder / f"{self.name}.out").read_text(errors="replace").splitlines()
+        return "\n".join(lines[-_LOG_TAIL:])

@@ -10,10 +10,11 @@ import pytest
 from synthesis_top import MULTIPLIERS
 
 from penstock import boards
-from penstock.boards import synth_command, synthesis
+from penstock.boards import synth_command, synthesis, tools
 from penstock.boards.blocks import BLOCKS, OTHER, part, words
 from penstock.boards.measured import critical_path, fmax_mhz, performance
 from penstock.boards.record import FORMAT, load_record, record_text, with_board
+from penstock.boards.router2 import stuck
 from penstock.boards.run_record import board_cycles
 from penstock.boards.tools import Tool
 from penstock.cli import main
@@ -53,13 +54,13 @@ def entry(made):
 def cached(made, monkeypatch):
     """As after `made`, and no tool may be asked for more than its version."""
     monkeypatch.setenv("PENSTOCK_BUILD", str(made / "build"))
-    run = Tool._run
+    run = Tool.run
 
-    def version_only(tool, arguments, folder):
-        assert arguments == ["--version"] or tool.name == "ecppack", (tool.name, arguments)
-        return run(tool, arguments, folder)
+    def packs_only(tool, arguments, folder, *others):
+        assert tool.name == "ecppack", (tool.name, arguments)
+        return run(tool, arguments, folder, *others)
 
-    monkeypatch.setattr(Tool, "_run", version_only)
+    monkeypatch.setattr(Tool, "run", packs_only)
 
 
 def reports(made) -> list[dict]:
@@ -259,6 +260,42 @@ json.dump({{'modules': {{'top': {{'cells': cells}}}}}}, open('placed.json', 'w')
         "ERROR: no way",
     ]
     assert record.read_bytes() == before
+
+
+def iterations(*counts: int) -> str:
+    """A log of router2 with so many overused wires after each iteration."""
+    line = "Info:     iter={} wires=7 overused={} overuse={} archfail=NA\n"
+    return "".join(line.format(n, count, count + 1) for n, count in enumerate(counts, 1))
+
+
+@pytest.mark.parametrize(
+    ("counts", "is_stuck"),
+    [
+        ((), False),
+        ((900, 300, 200, *range(400, 376, -1)), False),
+        ((900, 300, 200, *range(400, 375, -1)), True),
+        ((900, 40, *[30] * 40, 20), False),
+        ((900, 20, *[66] * 40, 65), False),
+        ((900, 20, *[60] * 40, 66), True),
+        ((900, 2, *[1] * 60), False),
+    ],
+)
+def test_a_routing_that_gets_nowhere(counts, is_stuck, tmp_path):
+    (tmp_path / "nextpnr.log").write_text(iterations(*counts))
+    assert (stuck(tmp_path) is not None) == is_stuck
+
+
+def test_such_a_routing_is_given_up(monkeypatch, tmp_path):
+    monkeypatch.setattr(tools, "_WATCHED_EVERY", 0.1)
+    log = iterations(900, 200, *[300] * 25)
+    body = f"import time; open('nextpnr.log', 'w').write({log!r}); time.sleep(600)"
+    monkeypatch.setenv("NEXTPNR_ECP5", fake_tool(tmp_path, "endless", body))
+    nextpnr = Tool("nextpnr-ecp5")
+    assert nextpnr.run([], tmp_path, stuck) == 1
+    assert nextpnr.tail(tmp_path).endswith(
+        "ERROR: routing given up after 27 iterations: 300 overused wires, 200 at best, 25"
+        " iterations ago"
+    )
 
 
 def netlist(made):
