@@ -289,13 +289,14 @@ async def a_program_is_written(dut):
 
 @cocotb.test(timeout_time=2, timeout_unit="ms")
 async def loading_runs_at_full_rate(dut):
-    """One word a cycle, but for the two latencies and a few cycles."""
+    """One word a cycle, but for the two latencies, a few cycles, and the status read again."""
     side = await Side(dut).start()
     words = random_program(side.cfg, weight_words=200)
     start = cycle()
     assert await side.load(words) == Code.OK
     if not side.stalls:
-        assert cycle() - start <= len(words) + 2 * side.memory.latency + 20
+        polling = REGISTER_LATENCY + 1
+        assert cycle() - start <= len(words) + 2 * side.memory.latency + 18 + polling
 
 
 def bad_headers(cfg: Config) -> list[tuple[Code, dict[str, int]]]:
