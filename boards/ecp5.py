@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from amaranth.hdl import Instance
 
-from penstock.boards.family import NETLIST, PLACED, REPORT, TOP, VERILOG, Device, Family
+from penstock.boards.family import LOG, NETLIST, PLACED, REPORT, TOP, VERILOG, Device, Family
 from penstock.boards.floorplan import floorplan
 from penstock.boards.output_registers import absorb_output_registers
 from penstock.config import Config
@@ -47,7 +47,7 @@ class Ecp5(Family):
         return [
             *(*device.nextpnr, "--json", NETLIST, "--lpf", self.constraints_file),
             *("--seed", str(seed)),
-            *("--router", "router2", "--timing-allow-fail", "-q", "-l", "nextpnr.log"),
+            *("--router", "router2", "--timing-allow-fail", "-q", "-l", LOG),
             *("--write", PLACED, "--textcfg", self.routed, "--report", REPORT),
         ]
 

@@ -15,8 +15,8 @@ TOP = "top"
 VERILOG, NETLIST = "top.v", "netlist.json"
 """What yosys reads and writes."""
 
-PLACED, REPORT = "placed.json", "report.json"
-"""What nextpnr writes beside the routed design."""
+PLACED, REPORT, LOG = "placed.json", "report.json", "nextpnr.log"
+"""What nextpnr writes beside the routed design, LOG as it goes."""
 
 
 class Family(ABC):

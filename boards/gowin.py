@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from amaranth.hdl import Instance
 
-from penstock.boards.family import NETLIST, PLACED, REPORT, TOP, VERILOG, Device, Family
+from penstock.boards.family import LOG, NETLIST, PLACED, REPORT, TOP, VERILOG, Device, Family
 from penstock.hw.compact.ram import MODULE
 
 
@@ -44,7 +44,7 @@ class Gowin(Family):
             *("--device", *device.nextpnr, "--vopt", f"family={self.chip}"),
             *("--json", NETLIST, "--vopt", f"cst={self.constraints_file}"),
             *("--freq", f"{megahertz:g}", "--seed", str(seed)),
-            *("--timing-allow-fail", "-q", "-l", "nextpnr.log"),
+            *("--timing-allow-fail", "-q", "-l", LOG),
             *("--write", PLACED, "--report", REPORT),
         ]
 

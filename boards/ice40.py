@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from amaranth.hdl import Instance
 
-from penstock.boards.family import NETLIST, PLACED, REPORT, TOP, VERILOG, Device, Family
+from penstock.boards.family import LOG, NETLIST, PLACED, REPORT, TOP, VERILOG, Device, Family
 from penstock.hw.compact.ram import MODULE
 
 _REGISTERED = "ICESTORM_LC with DFF"
@@ -36,7 +36,7 @@ class Ice40(Family):
     def nextpnr_arguments(self, device: Device, seed: int, megahertz: float) -> list[str]:
         return [
             *(*device.nextpnr, "--json", NETLIST, "--pcf", self.constraints_file),
-            *("--seed", str(seed), "--timing-allow-fail", "-q", "-l", "nextpnr.log"),
+            *("--seed", str(seed), "--timing-allow-fail", "-q", "-l", LOG),
             *("--write", PLACED, "--asc", self.routed, "--report", REPORT),
         ]
 

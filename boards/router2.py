@@ -3,8 +3,7 @@
 import re
 from pathlib import Path
 
-LOG = "nextpnr.log"
-"""That nextpnr writes as it goes."""
+from penstock.boards.family import LOG
 
 PATIENCE = 25
 """Iterations without fewer overused wires than ever before, after which a routing may be stuck."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from penstock import display
 from penstock.boards.description import BoardDescription, load_board
+from penstock.boards.family import LOG
 from penstock.boards.measured import best, measured, performance
 from penstock.boards.record import FORMAT, load_record, record_text, with_board
 from penstock.boards.run_record import load_cycles
@@ -103,7 +104,7 @@ def _files(
         f"{board.name}.v": top.verilog.encode(),
         f"{board.name}.{flow.family.constraints_suffix}": top.constraints.encode(),
         "yosys.log": (netlist / "yosys.log").read_bytes(),
-        "nextpnr.log": (seed.folder / "nextpnr.log").read_bytes(),
+        LOG: (seed.folder / LOG).read_bytes(),
     }
 
 

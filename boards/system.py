@@ -53,12 +53,9 @@ class HostedCore(wiring.Component):
         wiring.connect(m, receiver.o, link.i)
         wiring.connect(m, link.o, transmitter.i)
         # The link's address holds for many cycles before it takes what was read.
-        access = {
-            name: getattr(link.registers, name) for name in ("address", "write", "write_data")
-        }
-        for name, value in access.items():
-            port = getattr(core.registers, name)
-            m.d.comb += port.eq(delay(m, value, 1, name=f"register_{name}", control=True))
+        for name in ("address", "write", "write_data"):
+            asked, port = getattr(link.registers, name), getattr(core.registers, name)
+            m.d.comb += port.eq(delay(m, asked, 1, name=f"register_{name}", control=True))
         m.d.comb += link.registers.read_data.eq(core.registers.read_data)
         # No path from the memory's side of a request through all that waits for it.
         m.submodules.requests = requests = RegisterSlice(request_layout())

@@ -82,16 +82,18 @@ class Tool:
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
             )
-            while True:
-                try:
-                    return process.wait(_WATCHED_EVERY)
-                except subprocess.TimeoutExpired:
-                    reason = stuck(folder)
-                if reason:
-                    process.kill()
-                    process.wait()
-                    output.write(f"\nERROR: {reason}\n")
-                    return 1
+            reason = None
+            try:
+                while not reason:
+                    try:
+                        return process.wait(_WATCHED_EVERY)
+                    except subprocess.TimeoutExpired:
+                        reason = stuck(folder)
+            finally:  # however this ends, no process is left
+                process.kill()
+                process.wait()
+            output.write(f"\nERROR: {reason}\n")
+            return 1
 
     def check(self, arguments: list[str], folder: Path):
         """As `run`; raises SynthesisError with the end of its output where it fails."""

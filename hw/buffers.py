@@ -5,7 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from penstock.config import BANKS, Config
-from penstock.hw.layouts import ADDRESS_BITS, bank_pointer_layout
+from penstock.hw.layouts import ADDRESS_BITS, bank_pointer_layout, used_address_bits
 from penstock.hw.pipeline import delay, select, spread
 from penstock.hw.ram import LATENCY as RAM_LATENCY
 from penstock.hw.ram import Ram
@@ -79,6 +79,7 @@ class ActivationBuffers(wiring.Component):
         cfg = self.cfg
         write = self.ports[row]
         residual = delay(m, self.residual[row], row, name=f"residual_{row}")
+        address_bits = used_address_bits(cfg)
         outputs = [[], []]
         written = []
         for bank in range(BANKS):
@@ -88,12 +89,13 @@ class ActivationBuffers(wiring.Component):
             written.append(word)
         for buffer in range(2):
             for bank in range(BANKS):
-                depth_bits = (cfg.map_words - 1).bit_length()
                 ram = Ram(
                     width=8 * cfg.word, depth=cfg.map_words, lanes=cfg.word, target=cfg.target
                 )
                 m.submodules[f"bank_{row}_{buffer}_{bank}"] = ram
-                address = Signal(depth_bits, name=f"address_{row}_{buffer}_{bank}", reset_less=True)
+                address = Signal(
+                    address_bits, name=f"address_{row}_{buffer}_{bank}", reset_less=True
+                )
                 port = write.banks[bank]
                 here = port.enable & (write.buffer == buffer)
                 m.d.sync += address.eq(

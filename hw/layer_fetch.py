@@ -5,7 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from penstock.config import Config
-from penstock.hw.layouts import PIXEL_BITS, record_layout
+from penstock.hw.layouts import PIXEL_BITS, record_layout, used_address_bits
 from penstock.hw.pipeline import delay, spread
 from penstock.hw.ram import LATENCY, Ram
 from penstock.program import COLUMN, DESCRIPTOR, GROUP, ROW
@@ -140,7 +140,7 @@ class PixelTables(wiring.Component):
         cfg, m = self.cfg, Module()
         # Cells of a row are addresses; those of a column count from the map's left edge, and a
         # window may begin in the cell left of it: -1.
-        row_bits = (cfg.map_words - 1).bit_length()
+        row_bits = used_address_bits(cfg)
         column_bits = ((cfg.map_side - 1) // 3).bit_length() + (not self.output)
         rows, columns = (self.row_places, row_bits), (self.column_places, column_bits)
         bits = (cfg.map_side - 1).bit_length()

@@ -172,6 +172,11 @@ def sums_layout(cfg: Config) -> data.StructLayout:
     )
 
 
+def used_address_bits(cfg: Config) -> int:
+    """Bits of an address that the words of a bank need; the others are 0."""
+    return (cfg.map_words - 1).bit_length()
+
+
 def bank_pointer_layout() -> data.StructLayout:
     """One word of an activation buffer: bank row, bank column, address."""
     return data.StructLayout({"u": 2, "v": 2, "address": ADDRESS_BITS})

@@ -3,6 +3,11 @@
 from amaranth.hdl import Module, Mux, Signal, Value
 
 
+def datapath_register(shape, name: str) -> Signal:
+    """Not reset: nothing follows from it unless a control bit says so."""
+    return Signal(shape, name=name, reset_less=True)
+
+
 def delay(m: Module, value, cycles: int, *, name: str, control: bool = False):
     """The value ``cycles`` clocks later; ``control`` bits are 0 after reset, data unknown."""
     for stage in range(cycles):

@@ -6,7 +6,13 @@ from amaranth.lib.wiring import In, Out
 
 from penstock.config import Config
 from penstock.hw.layer_fetch import PixelTables, table_write_layout
-from penstock.hw.layouts import ADDRESS_BITS, PIXEL_BITS, bank_pointer_layout, record_layout
+from penstock.hw.layouts import (
+    ADDRESS_BITS,
+    PIXEL_BITS,
+    bank_pointer_layout,
+    record_layout,
+    used_address_bits,
+)
 from penstock.hw.pipeline import add3, delay
 from penstock.hw.ram import LATENCY as RAM_LATENCY
 from penstock.program import PARAMETER
@@ -50,7 +56,7 @@ class ResultPointers(wiring.Component):
             tables.x.eq(self.x),
         ]
         parameter = delay(m, self.parameter, 1, name="parameter")
-        address_bits = (self.cfg.map_words - 1).bit_length()  # in use
+        address_bits = used_address_bits(self.cfg)
         for row in range(self.cfg.rows):
             for kind, port in (("output", self.output[row]), ("residual", self.residual[row])):
                 pointer = Signal.like(port, name=f"{kind}_{row}", reset_less=True)

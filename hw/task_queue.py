@@ -13,7 +13,7 @@ from penstock.hw.layouts import (
     task_group_layout,
     task_layout,
 )
-from penstock.hw.pipeline import select
+from penstock.hw.pipeline import datapath_register, select
 
 
 def verdict_layout(cfg: Config) -> data.StructLayout:
@@ -25,11 +25,6 @@ def verdict_layout(cfg: Config) -> data.StructLayout:
             "work": task_group_layout(cfg),
         }
     )
-
-
-def _register(shape, name: str) -> Signal:
-    """One of the datapath: nothing follows from it unless a count or a flag says so."""
-    return Signal(shape, name=name, reset_less=True)
 
 
 class TaskQueue(wiring.Component):
@@ -62,9 +57,9 @@ class TaskQueue(wiring.Component):
 
         # Compact the kept tasks to the front.
         arrived = Signal()
-        arriving = [_register(task_layout(cfg), f"arriving_{k}") for k in range(rows)]
+        arriving = [datapath_register(task_layout(cfg), f"arriving_{k}") for k in range(rows)]
         arriving_count = Signal(range(rows + 1))  # 0 where nothing arrives
-        arriving_common = _register(common, "arriving_common")
+        arriving_common = datapath_register(common, "arriving_common")
         arriving_closing = Signal()
         work = self.i.payload.work
         keep = list(self.i.payload.keep)
@@ -82,8 +77,8 @@ class TaskQueue(wiring.Component):
             m.d.sync += arriving[slot].eq(task)
 
         # Put them behind the tasks already collected, and the rest into the next group.
-        staged = [_register(task_layout(cfg), f"staged_{k}") for k in range(rows)]
-        staged_common = _register(common, "staged_common")
+        staged = [datapath_register(task_layout(cfg), f"staged_{k}") for k in range(rows)]
+        staged_common = datapath_register(common, "staged_common")
         flush = Signal()  # the staged tasks are a whole group, which leaves
         staged_count = Signal(range(rows + 1))
         held = Signal(range(rows))  # staged tasks of a group that is still open
@@ -111,7 +106,7 @@ class TaskQueue(wiring.Component):
         with m.If(arrived):
             m.d.sync += staged_common.eq(arriving_common)
 
-        queued = _register(queued_tasks_layout(cfg), "queued")
+        queued = datapath_register(queued_tasks_layout(cfg), "queued")
         group, last_group = queued.work, Signal.like(staged_common.group)
         pushed_count = Mux(flush, staged_count, rows)
         m.d.sync += [self.judged.eq(arrived), self.pushed.eq(pushed)]

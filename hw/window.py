@@ -7,17 +7,12 @@ from amaranth.lib.wiring import In, Out
 from penstock.config import BANKS, TAPS, Config
 from penstock.hw.layer_fetch import PixelTables, table_write_layout
 from penstock.hw.layouts import ADDRESS_BITS, PIXEL_BITS, record_layout, step_layout
-from penstock.hw.pipeline import add3, delay, select, spread, sub3
+from penstock.hw.pipeline import add3, datapath_register, delay, select, spread, sub3
 from penstock.hw.ram import LATENCY as RAM_LATENCY
 from penstock.program import DESCRIPTOR
 
 ADDRESS_LATENCY = RAM_LATENCY + 4
 """Cycles from a step to the bank addresses of its windows."""
-
-
-def _register(shape, name: str) -> Signal:
-    """One of the datapath: nothing follows from it until a step is on its way."""
-    return Signal(shape, name=name, reset_less=True)
 
 
 def alignment_layout() -> data.StructLayout:
@@ -79,15 +74,18 @@ class WindowAddress(wiring.Component):
         return m
 
     def _row(self, m: Module, row: int, tables, word, plane, pointwise):
-        plane_3 = _register(ADDRESS_BITS, f"plane_3_{row}")
+        plane_3 = datapath_register(ADDRESS_BITS, f"plane_3_{row}")
         m.d.sync += plane_3.eq((plane << 1) + plane)
         singles, triples = (0, plane, plane << 1), (0, plane_3, plane_3 << 1)
         record, column = tables.row[row], tables.column[row]
 
         # The cell of the window's first column, in each of the two rows of cells that it may span.
-        cells = [_register(ADDRESS_BITS, f"cell_{row}_{t}") for t in range(2)]
-        phases = [_register(2, f"phase_{row}_{t}") for t in range(2)]
-        residue, valid = _register(2, f"residue_{row}"), _register(6, f"valid_{row}")
+        cells = [datapath_register(ADDRESS_BITS, f"cell_{row}_{t}") for t in range(2)]
+        phases = [datapath_register(2, f"phase_{row}_{t}") for t in range(2)]
+        residue, valid = (
+            datapath_register(2, f"residue_{row}"),
+            datapath_register(6, f"valid_{row}"),
+        )
         for t in range(2):
             total = record[f"phase_{t}"] + column.phase
             m.d.sync += [
@@ -97,15 +95,15 @@ class WindowAddress(wiring.Component):
         m.d.sync += [residue.eq(record.residue), valid.eq(Cat(record.valid, column.valid))]
 
         # Each bank row: whether the window row there is in the lower cells, and how far down it is.
-        lowers = [_register(1, f"lower_{row}_{u}") for u in range(3)]
-        downs = [_register(2, f"down_{row}_{u}") for u in range(3)]
+        lowers = [datapath_register(1, f"lower_{row}_{u}") for u in range(3)]
+        downs = [datapath_register(2, f"down_{row}_{u}") for u in range(3)]
         for u in range(3):
             map_row = sub3(Const(u, 2), word.a)
             m.d.sync += lowers[u].eq(~pointwise & (map_row < residue))
             m.d.sync += downs[u].eq(sub3(map_row, residue))
 
         # The channel word's address in these cells.
-        addresses = [_register(ADDRESS_BITS, f"word_{row}_{t}") for t in range(2)]
+        addresses = [datapath_register(ADDRESS_BITS, f"word_{row}_{t}") for t in range(2)]
         for t in range(2):
             m.d.sync += addresses[t].eq(word.address + cells[t])
         phases = [delay(m, phases[t], 1, name=f"phase_{row}_{t}") for t in range(2)]
@@ -115,21 +113,21 @@ class WindowAddress(wiring.Component):
 
         # Its address in each bank row, then in each bank.
         for u in range(3):
-            row_address = _register(ADDRESS_BITS, f"row_address_{row}_{u}")
+            row_address = datapath_register(ADDRESS_BITS, f"row_address_{row}_{u}")
             offset = Mux(pointwise, select(triples, downs[u]), 0)
             m.d.sync += row_address.eq(Mux(lowers[u], addresses[1], addresses[0]) + offset)
             row_phase = Mux(lowers[u], phases[1], phases[0])
             for v in range(3):
-                wraps = _register(1, f"wraps_{row}_{u}_{v}")
-                right = _register(2, f"right_{row}_{u}_{v}")
+                wraps = datapath_register(1, f"wraps_{row}_{u}_{v}")
+                right = datapath_register(2, f"right_{row}_{u}_{v}")
                 map_phase = sub3(Const(v, 2), word_b)
                 m.d.sync += [wraps.eq(map_phase < row_phase), right.eq(sub3(map_phase, row_phase))]
                 offset = Mux(pointwise, select(singles, right), wraps)
-                address = _register(ADDRESS_BITS, f"address_{row}_{u}_{v}")
+                address = datapath_register(ADDRESS_BITS, f"address_{row}_{u}_{v}")
                 m.d.sync += address.eq(row_address + offset)
                 m.d.comb += self.address[row][3 * u + v].eq(address)
 
-        alignment = _register(alignment_layout(), f"alignment_{row}")
+        alignment = datapath_register(alignment_layout(), f"alignment_{row}")
         m.d.sync += [
             alignment.vertical.eq(add3(residue, word_a)),
             Cat(alignment.valid_rows, alignment.valid_columns).eq(

@@ -7,7 +7,12 @@ from amaranth.lib.wiring import In, Out
 
 from penstock.config import BANKS, Config
 from penstock.hw.buffers import write_layout
-from penstock.hw.layouts import bank_pointer_layout, bank_word_layout, result_layout
+from penstock.hw.layouts import (
+    bank_pointer_layout,
+    bank_word_layout,
+    result_layout,
+    used_address_bits,
+)
 from penstock.hw.output_writer import raw_result_layout
 from penstock.hw.pipeline import lookup
 from penstock.hw.register_slice import LateReadySlice
@@ -18,7 +23,7 @@ DECISION_LATENCY = 2
 
 def place_layout(cfg: Config) -> data.StructLayout:
     """A pointer, its address in the bits that are in use."""
-    return data.StructLayout({"u": 2, "v": 2, "address": (cfg.map_words - 1).bit_length()})
+    return data.StructLayout({"u": 2, "v": 2, "address": used_address_bits(cfg)})
 
 
 def entry_layout(cfg: Config) -> data.StructLayout:
@@ -160,19 +165,19 @@ class WriteQueue(wiring.Component):
             for row in results.rows
         )
 
-    def _bank_writes(self, m: Module, slice: LateReadySlice):
-        cfg, chosen, results = self.cfg, slice.o, slice.o.payload
+    def _bank_writes(self, m: Module, sets: LateReadySlice):
+        cfg, chosen, results = self.cfg, sets.o, sets.o.payload
         rows = Signal(results.rows.shape(), reset_less=True)
         buffer, mask = Signal(reset_less=True), Signal(cfg.word, reset_less=True)
         written, decided = Signal(), Signal()
         met_again, met = Signal(cfg.rows, reset_less=True), Signal(cfg.rows, reset_less=True)
         m.d.sync += [
             met_again.eq(self._read_soon(results)),
-            met.eq(self._read_soon(slice.upcoming)),
+            met.eq(self._read_soon(sets.upcoming)),
         ]
         valid = Cat(row.valid for row in results.rows)
         m.d.comb += [
-            chosen.ready.eq((valid & Mux(slice.again, met_again, met)) == 0),
+            chosen.ready.eq((valid & Mux(sets.again, met_again, met)) == 0),
             decided.eq(chosen.valid & chosen.ready),
         ]
         m.d.sync += [

@@ -21,7 +21,7 @@ from penstock.hw import pointers as pointers_module
 from penstock.hw import window as window_module
 from penstock.hw.buffers import ActivationBuffers, write_layout
 from penstock.hw.layer_fetch import PixelTables
-from penstock.hw.layouts import ADDRESS_BITS, PIXEL_BITS, bank_pointer_layout
+from penstock.hw.layouts import ADDRESS_BITS, PIXEL_BITS, bank_pointer_layout, used_address_bits
 from penstock.hw.pipeline import WAY, delay
 from penstock.hw.pointers import LATENCY as POINTER_LATENCY
 from penstock.hw.pointers import ResultPointers
@@ -233,7 +233,7 @@ class Results(wiring.Component):
         wait = POINTER_LATENCY - RAM_LATENCY
         settled = delay(m, Const(1, 1), wait + 2, name="settled", control=True)
         block_width = cfg.block[1]
-        address_bits = (cfg.map_words - 1).bit_length()  # the compiler keeps within a bank's words
+        address_bits = used_address_bits(cfg)  # the compiler keeps within a bank's words
         for kind in ("output", "residual"):
             start = getattr(self, kind)
             self._assume(m, start)

@@ -7,7 +7,12 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In
 
 from penstock.config import Config, preset
-from penstock.hw.layouts import bank_pointer_layout, bank_word_layout, result_layout
+from penstock.hw.layouts import (
+    bank_pointer_layout,
+    bank_word_layout,
+    result_layout,
+    used_address_bits,
+)
 from penstock.hw.pipeline import delay
 from penstock.hw.register_slice import LateReadySlice
 from penstock.hw.write_queue import DECISION_LATENCY, WriteQueue, entry_layout, put
@@ -86,7 +91,7 @@ class WritesInOrder(wiring.Component):
 
     def _lawful(self, group) -> Value:
         """Whether the bank of each result exists, and the channel of the word."""
-        bits = (self.cfg.map_words - 1).bit_length()
+        bits = used_address_bits(self.cfg)
         banks = Cat(
             ~row.valid | _is_bank(row.pointer) & (row.pointer.address >> bits == 0)
             for row in group.rows
