@@ -7,11 +7,12 @@ parameters and the program.
 """
 
 import re
-from collections import defaultdict
 from collections.abc import Sequence
 
 from penstock.config import Config
 from penstock.errors import PenstockError
+from penstock.hw.array import neighbours
+from penstock.hw.weight_memory import PARTS
 
 COLUMNS = (4, 13, 22, 31, 40, 49, 58, 69, 78, 87, 96, 105, 114)
 """First column of each group of four multipliers or block RAMs in a row of them."""
@@ -31,34 +32,27 @@ QUARTERS = {2: (1, 2), 3: (0, 1, 3), 4: (0, 1, 2, 3)}
 ROW_CELLS, COMMON_CELLS = 36 + 3 + 18, 120 + 12
 """Multipliers and activation banks of a row; block RAMs of weights, parameters and program."""
 
-LANES = [(0, place) for place in range(13)]
-LANES += [(1, place) for place in range(10)]
-LANES += [(2, place) for place in range(13)]
+ARRAY = [(0, place) for place in range(13)]
+ARRAY += [(1, place) for place in range(10)]
+ARRAY += [(2, place) for place in range(13)]
 REQUANTIZER = {"low": (1, 10), "high": (1, 11), "residual": (1, 12)}
 """(row of multipliers, place in it) within a quarter."""
 
 BANKS = (1, 5, 9)
 """Place of the banks of each u in a row of block RAMs, one of each buffer; others lie between."""
 
-OTHERS = (0, 3, 4, 7, 8, 11, 12)
-
-SLICES = (
-    [(0, 3, n) for n in range(7)] + [(0, y, n) for y in (2, 1) for n in OTHERS[:4]],
-    [(0, 3, n) for n in range(7, 13)] + [(0, y, n) for y in (2, 1, 0) for n in OTHERS[4:]],
-    [(1, 3, n) for n in range(7)]
-    + [(1, y, n) for y in (2, 1) for n in OTHERS[:3]]
-    + [(0, 0, n) for n in OTHERS[2:4]],
-    [(1, 3, n) for n in range(7, 13)]
-    + [(1, y, n) for y in (2, 1) for n in OTHERS[3:]]
-    + [(1, 0, OTHERS[0])],
+OTHERS = (
+    "c1 -- -- b1 a1 -- -- d0 a0 -- -- b0 e0 c2 -- -- c3 a3 -- -- d1 b3 -- -- a2 b2",
+    ".. -- -- b4 a4 -- -- c4 c0 -- -- d2 b7 e1 -- -- a7 c7 -- -- d3 c6 -- -- b6 a6",
+    ".. -- -- B7 A7 -- -- A4 B4 -- -- c5 a5 b5 -- -- C2 A2 -- -- B0 C0 -- -- P2 P5",
+    "A6 B6 C6 C7 D3 E1 A5 C5 B5 D2 C4 C3 B3 A3 A1 B1 D1 B2 E0 A0 C1 D0 P0 P1 P4 P3",
 )
-"""Sites of the slices, half a part of the weight memory each, for the widest block RAMs first.
+"""What lies between the banks (--) in the left half of the chip; the right half is its mirror.
 
-(quarter, row, place) in the left half of the chip; the right half is the same, mirrored.
+Block RAM 1 of the memory with the third lowest words of two parts of the weights: c1 of parts 0 and
+1, of 2 and 3 on the right; C1 of parts 4 to 7. P: parameters and program. Found by annealing the
+lengths of the wires to a word's bits and from there to their multipliers.
 """
-
-CENTRE = [(quarter, 0, n) for n in OTHERS[1:] for quarter in (1, 2)]
-"""Sites of the parameters and the program."""
 
 
 def floorplan(module: dict, config: Config):
@@ -71,8 +65,8 @@ def floorplan(module: dict, config: Config):
     if config.rows not in QUARTERS or sizes != (36, 512, 7680):
         return
     quarters = QUARTERS[config.rows]
-    sites = _multipliers(module, quarters) | _banks(module, quarters)
-    sites |= _weights(module) | _parameters_and_program(module)
+    sites = _multipliers(module, config, quarters) | _banks(module, quarters)
+    sites |= _others(module)
     cells = config.rows * ROW_CELLS + COMMON_CELLS
     if len(sites) != cells:
         raise PenstockError(f"floorplan: must find {cells} cells in the netlist, not {len(sites)}")
@@ -101,12 +95,13 @@ def _ram(quarter: int, row: int, place: int) -> str:
     return f"X{x}/Y{RAM_ROWS[row]}/{site}"
 
 
-def _multipliers(module: dict, quarters: Sequence[int]) -> dict[str, str]:
+def _multipliers(module: dict, config: Config, quarters: Sequence[int]) -> dict[str, str]:
     """Neighbours in the adder tree side by side, those of the requantizer in the middle row."""
     sites = {}
+    lanes = dict(zip(neighbours(config), ARRAY, strict=True))
     pattern = r".*array\.multipliers_(\d+)\.dsp_(\d+)"
     for name, row, lane in _cells(module, "MULT18X18D", pattern):
-        sites[name] = _multiplier(quarters[int(row)], *LANES[int(lane)])
+        sites[name] = _multiplier(quarters[int(row)], *lanes[int(lane)])
     pattern = r".*requantizer\.([a-z]+)[^.]*\.dsp_(\d+)"
     for name, operand, row in _cells(module, "MULT18X18D", pattern):
         sites[name] = _multiplier(quarters[int(row)], *REQUANTIZER[operand])
@@ -124,28 +119,29 @@ def _banks(module: dict, quarters: Sequence[int]) -> dict[str, str]:
     return sites
 
 
-def _weights(module: dict) -> dict[str, str]:
-    """The widest block RAMs of a slice nearest to each other: their wires are the most."""
-    memories = defaultdict(list)
+def _others(module: dict) -> dict[str, str]:
+    """Weights, parameters and program."""
+    cells = {}
     pattern = r".*engine\.weights.*part_(\d+)\.memory_(\d+)\.memory\.0\.(\d+)"
-    for name, *numbers in _cells(module, "DP16KD", pattern):
-        part, first, index = map(int, numbers)
-        memories[part, first].append((index, name))
-    slices = defaultdict(list)
-    for (part, _), cells in memories.items():
-        for place, (_, name) in enumerate(sorted(cells)):
-            half = 2 * place // len(cells)
-            slices[2 * part + half].append((len(cells), name))
+    found = [(name, *map(int, numbers)) for name, *numbers in _cells(module, "DP16KD", pattern)]
+    memories = sorted({first for _, _, first, _ in found})
+    counts = {
+        memory: sum(first == memory for _, _, first, _ in found) // PARTS for memory in memories
+    }
+    for name, part, first, index in found:
+        letter = "abcde"[memories.index(first)]
+        index += part % 2 * counts[first]
+        cells[part // 2 % 2, (letter.upper() if part >= 4 else letter) + str(index)] = name
+    pattern = r".*engine\.(?:parameters|program)\.memory\..*"
+    names = sorted(name for (name,) in _cells(module, "DP16KD", pattern))
+    for index, name in enumerate(names):
+        cells[index % 2, f"P{index // 2}"] = name
     sites = {}
-    for index, cells in slices.items():
-        left = index < len(SLICES)
-        places = SLICES[index if left else 2 * len(SLICES) - 1 - index]
-        for (_, name), (quarter, row, place) in zip(sorted(cells), places, strict=True):
-            sites[name] = _ram(quarter if left else 3 - quarter, row, place)
+    for row, line in enumerate(OTHERS):
+        for place, token in enumerate(line.split()):
+            for right in range(2):
+                if (right, token) in cells:
+                    column = len(RAMS) - 1 - place if right else place
+                    x, site = RAMS[column]
+                    sites[cells[right, token]] = f"X{x}/Y{RAM_ROWS[row]}/{site}"
     return sites
-
-
-def _parameters_and_program(module: dict) -> dict[str, str]:
-    cells = _cells(module, "DP16KD", r".*engine\.(?:parameters|program)\.memory\..*")
-    names = [name for name, *_ in cells]
-    return {name: _ram(*place) for name, place in zip(sorted(names), CENTRE, strict=True)}

@@ -21,6 +21,7 @@ from penstock.boards.frames import (
 from penstock.config import BURST_BEATS, MEMORY_BITS
 from penstock.errors import PenstockError
 from penstock.hw.layouts import memory_signature, register_signature
+from penstock.hw.pipeline import delay
 
 POLYNOMIAL = 0xEDB88320  # CRC-32, least significant bit first
 WRITE_BEATS = WRITE_BYTES // WORD_BYTES
@@ -233,6 +234,11 @@ class HostLink(wiring.Component):
     def _request(self, m: Module, crc: BitCrc32, end, expired):
         """A request up to its data."""
         phase, header = self.phase, data.View(header_layout(), self.word)
+        # Of the header at the end of its check; it holds until DECIDE.
+        refused = {
+            status: delay(m, condition, 1, name=f"{status.name.lower()}")
+            for status, condition in self._refusals(header).items()
+        }
         with m.Case(_Phase.IDLE):
             m.d.comb += crc.restart.eq(1)
             m.d.sync += [self.position.eq(0), self.wrong.eq(0), phase.eq(_Phase.START)]
@@ -259,7 +265,7 @@ class HostLink(wiring.Component):
                 ]
         with m.Case(_Phase.DECIDE):
             m.d.sync += phase.eq(Mux(_one_of(self.operation, *_WRITES), _Phase.DATA, _Phase.ANSWER))
-            for status, condition in self._refusals(header).items():
+            for status, condition in refused.items():
                 with m.If(condition):
                     m.d.sync += [self.status.eq(status), phase.eq(_Phase.ANSWER)]
         with m.Case(_Phase.QUIET), m.If(expired):
@@ -267,13 +273,14 @@ class HostLink(wiring.Component):
 
     def _refusals(self, header) -> dict:
         """Status: whether a request gets it; of several the last one."""
-        memory = _one_of(self.operation, *_OF_MEMORY)
-        write = self.operation == Operation.WRITE_MEMORY
+        operation = header.operation[:3]
+        memory = _one_of(operation, *_OF_MEMORY)
+        write = operation == Operation.WRITE_MEMORY
         first = header.address[:9] // WORD_BYTES
         beyond = header.address[8:] & Mux(memory, -1 << self.memory_bits - 8, -1)
         unaligned = header.address[2] | (write & header.address[3:6].any())
         return {
-            Status.BAD_ADDRESS: (self.operation != Operation.IDENTIFY)
+            Status.BAD_ADDRESS: (operation != Operation.IDENTIFY)
             & (beyond.any() | header.address[:2].any() | (memory & unaligned)),
             Status.BAD_LENGTH: (header.words == 0)
             | Mux(memory, first + header.words > BURST_BEATS, header.words[1:].any()),

@@ -7,13 +7,12 @@ from amaranth.lib.wiring import In, Out
 from penstock.boards.frames import DEFAULT_BAUD
 from penstock.boards.link import HostLink
 from penstock.boards.memory_share import MemoryShare
-from penstock.boards.reset import own_reset
 from penstock.boards.uart import UartReceiver, UartTransmitter, baud_divisor
 from penstock.config import Config
 from penstock.hw.engine_choice import make_core
 from penstock.hw.layouts import memory_signature, request_layout
-from penstock.hw.pipeline import delay
 from penstock.hw.register_slice import RegisterSlice
+from penstock.hw.reset import own_reset
 
 LEDS = data.StructLayout({"alive": 1, "link": 1, "link_error": 1, "done": 1})
 """alive: blinks, once in a second or two, while there is a clock and no reset. link: a request of
@@ -52,18 +51,19 @@ class HostedCore(wiring.Component):
         m.submodules.transmitter = transmitter = UartTransmitter(self.divisor)
         wiring.connect(m, receiver.o, link.i)
         wiring.connect(m, link.o, transmitter.i)
-        # The link's address holds for many cycles before it takes what was read.
-        for name in ("address", "write", "write_data"):
-            asked, port = getattr(link.registers, name), getattr(core.registers, name)
-            m.d.comb += port.eq(delay(m, asked, 1, name=f"register_{name}", control=True))
-        m.d.comb += link.registers.read_data.eq(core.registers.read_data)
+        wiring.connect(m, link.registers, core.registers)
         # No path from the memory's side of a request through all that waits for it.
         m.submodules.requests = requests = RegisterSlice(request_layout())
         wiring.connect(m, core.memory.read_request, requests.i)
         wiring.connect(m, requests.o, share.core.read_request)
         for name in ("read_data", "write_request", "write_data", "write_done"):
             wiring.connect(m, getattr(core.memory, name), getattr(share.core, name))
-        wiring.connect(m, link.memory, share.link)
+        # Nor any from one of the link's to the next.
+        m.submodules.link_requests = link_requests = RegisterSlice(request_layout())
+        wiring.connect(m, link.memory.read_request, link_requests.i)
+        wiring.connect(m, link_requests.o, share.link.read_request)
+        for name in ("read_data", "write_request", "write_data", "write_done"):
+            wiring.connect(m, getattr(link.memory, name), getattr(share.link, name))
         wiring.connect(m, share.memory, wiring.flipped(self.memory))
         blink = Signal(self.clock_hz.bit_length())
         m.d.sync += [

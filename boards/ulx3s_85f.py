@@ -8,11 +8,11 @@ from penstock.boards.description import BoardDescription
 from penstock.boards.devices import LFE5U_85F
 from penstock.boards.frames import DEFAULT_BAUD
 from penstock.boards.pll import Ecp5Clocks, pll_settings
-from penstock.boards.reset import own_reset
 from penstock.boards.sdram import Sdram
 from penstock.boards.sdram_pads import LEAD_NS, SdramPads
 from penstock.boards.system import HostedCore
 from penstock.config import Config, preset
+from penstock.hw.reset import own_reset
 
 
 class Ulx3s(Elaboratable):

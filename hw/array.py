@@ -19,6 +19,16 @@ def sum_latency(cfg: Config) -> int:
     return MULTIPLIER_LATENCY + tree_levels(cfg)
 
 
+def neighbours(cfg: Config) -> list[int]:
+    """The lanes of a row as they lie and are added: by row of the window, channel, column."""
+    return [
+        (3 * i + j) * cfg.word + channel
+        for i in range(3)
+        for channel in range(cfg.word)
+        for j in range(3)
+    ]
+
+
 class ChannelGatingArray(wiring.Component):
     """``sums[row] = start + sum over the steps of a group, sum over lanes of operand * weight``.
 
@@ -58,7 +68,9 @@ class ChannelGatingArray(wiring.Component):
                 multipliers.left.eq(self.operands[row]),
                 multipliers.right.eq(self.weights),
             ]
-            terms = list(multipliers.product)
+            # Side by side what comes from one channel and row of a window: one place has to choose
+            # its three taps from the same three words.
+            terms = [multipliers.product[lane] for lane in neighbours(cfg)]
             for level in range(tree_levels(cfg)):
                 terms = _add_pairs(m, terms, f"tree_{row}_{level}")
             start = Mux(self.conditional, self.stored[row], 0)

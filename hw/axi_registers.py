@@ -16,7 +16,7 @@ class AxiRegisters(wiring.Component):
     write of a read-only one or of less than its four bytes gets SLVERR and changes nothing; a
     register that cannot be read gives 0.
 
-    A write takes 2 cycles from its address and data to its answer, a read 4; the next of its kind
+    A write takes 2 cycles from its address and data to its answer, a read 5; the next of its kind
     is accepted when the answer has been taken. No combinational path from input to output.
     """
 

@@ -14,6 +14,10 @@ WINDOW_LATENCY = RAM_LATENCY + 2
 """Cycles from bank addresses to the nine words."""
 
 
+CHOICE_WAY = 4
+"""Cycles of a layer's input buffer on its way to the banks."""
+
+
 def residual_latency(cfg: Config) -> int:
     """Cycles from a residual pointer to its word in the last row, one less in each before it."""
     return RAM_LATENCY + 3 + cfg.rows - 1
@@ -41,7 +45,7 @@ class ActivationBuffers(wiring.Component):
     ``words[row][bank] = input_buffer[bank][address[row][bank]]``; one window and one residual per
     array row and cycle, latencies WINDOW_LATENCY and `residual_latency`. One word a bank and cycle
     is written. No backpressure. ``input_buffer`` is that of a whole layer, and must be known
-    WAY cycles before its first addresses.
+    CHOICE_WAY cycles before its first addresses.
 
     Writes travel from row to row, one a cycle, so that no wire crosses all rows; residuals are read
     with the same skew, and so meet a write in every row as they do in row 0; their words come so.
@@ -70,12 +74,15 @@ class ActivationBuffers(wiring.Component):
         m = Module()
         for port, before in zip(self.ports, (self.write, *self.ports), strict=False):
             m.d.sync += port.eq(before)
-        input_buffers = spread(m, self.input_buffer, self.cfg.rows, name="input_buffer")
+        # One for each place where hundreds of bits are chosen by it.
+        places = 4 * self.cfg.rows
+        choices = spread(m, self.input_buffer, places, cycles=CHOICE_WAY, name="input_buffer")
         for row in range(self.cfg.rows):
-            self._row(m, row, input_buffers[row])
+            self._row(m, row, *choices[4 * row :][:4])
         return m
 
-    def _row(self, m: Module, row: int, input_buffer):
+    def _row(self, m: Module, row: int, addressed, *input_buffers):
+        """Whose addresses are those of windows, and for the banks of each v whose words are."""
         cfg = self.cfg
         write = self.ports[row]
         residual = delay(m, self.residual[row], row, name=f"residual_{row}")
@@ -100,7 +107,7 @@ class ActivationBuffers(wiring.Component):
                 here = port.enable & (write.buffer == buffer)
                 m.d.sync += address.eq(
                     Mux(
-                        input_buffer == buffer,
+                        addressed == buffer,
                         self.address[row][bank],
                         residual.address,
                     )
@@ -114,7 +121,8 @@ class ActivationBuffers(wiring.Component):
                 outputs[buffer].append(ram.read_data)
         for bank in range(BANKS):
             word = Signal(8 * cfg.word, name=f"word_{row}_{bank}", reset_less=True)
-            m.d.sync += word.eq(Mux(input_buffer, outputs[1][bank], outputs[0][bank]))
+            chosen = input_buffers[bank % 3]
+            m.d.sync += word.eq(Mux(chosen, outputs[1][bank], outputs[0][bank]))
             m.d.comb += self.words[row][bank].eq(word)
         pointer = delay(m, residual, RAM_LATENCY, name=f"pointer_{row}")
         # Banks of different v lie far apart.
@@ -125,7 +133,8 @@ class ActivationBuffers(wiring.Component):
         ]
         for v in range(3):
             choices = [
-                Mux(input_buffer, outputs[0][3 * u + v], outputs[1][3 * u + v]) for u in range(3)
+                Mux(input_buffers[v], outputs[0][3 * u + v], outputs[1][3 * u + v])
+                for u in range(3)
             ]
             m.d.sync += in_column[v].eq(select(choices, bank_rows[v]))
         word = Signal(8 * cfg.word, name=f"residual_word_{row}", reset_less=True)

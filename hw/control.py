@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from penstock.config import Config
 from penstock.hw.layouts import if_gating, register_signature
-from penstock.hw.pipeline import delay, lookup
+from penstock.hw.pipeline import datapath_register, delay, lookup
 from penstock.program import VERSION
 from penstock.registers import (
     ADDRESS,
@@ -52,7 +52,7 @@ def status_layout() -> data.StructLayout:
 class Control(wiring.Component):
     """Registers of penstock.registers, the commands written to them, and how those end.
 
-    ``load`` or ``run`` is high for one cycle, one cycle after the accepted command. The settings
+    ``load`` or ``run`` is high for one cycle, two cycles after the accepted command. The settings
     then hold, whatever is written to their registers: ``program`` until the next LOAD, the others
     as long as the state is not IDLE. LOAD ends with ``load_done`` and ``load_code``, START
     with ``run_done``.
@@ -63,7 +63,8 @@ class Control(wiring.Component):
     ``outstanding`` falls. The watchdog counts cycles without ``progress`` and acts one cycle late.
     ``events`` are counted while running only, two cycles after they came.
 
-    The register port takes one access per cycle, reads have latency 2 cycles; no backpressure.
+    The register port takes one access per cycle, reads have latency 3 cycles and give what all
+    accesses before have left; no backpressure.
     """
 
     def __init__(self, cfg: Config):
@@ -109,12 +110,34 @@ class Control(wiring.Component):
         m.d.comb += values["STATUS"].eq(status)
         m.d.comb += self.interrupt.eq(status.done)
 
+        self._access(m)
         self._registers(m, values)
         expired = self._watchdog(m, values["WATCHDOG"], status)
         self._endings(m, status, expired)
         self._commands(m, values, status)
         self._counters(m, values, status)
         return m
+
+    def _access(self, m):
+        """The access of the port a cycle later: what it writes is decided on the way here."""
+        bus = self.bus
+        self.address = delay(m, bus.address, 1, name="address")
+        self.write_data = delay(m, bus.write_data, 1, name="write_data")
+        self.written = {
+            register.name: delay(
+                m,
+                bus.write & (bus.address == register.address),
+                1,
+                name=f"{register.name.lower()}_written",
+                control=True,
+            )
+            for register in REGISTERS
+            if "w" in register.access
+        }
+        self.command = {
+            command: delay(m, bus.write_data == command, 1, name=f"is_{command.name.lower()}")
+            for command in Command
+        }
 
     def _registers(self, m, values):
         """Storage of the writable registers, constants, and the read multiplexer."""
@@ -123,13 +146,13 @@ class Control(wiring.Component):
                 bits = int(self.cfg.gating) if register.name == "GATING" else 32
                 stored = Signal(bits, name=f"{register.name.lower()}_stored", init=register.reset)
                 m.d.comb += values[register.name].eq(stored)
-                with m.If(self.bus.write & (self.bus.address == register.address)):
-                    m.d.sync += stored.eq(self.bus.write_data)
+                with m.If(self.written[register.name]):
+                    m.d.sync += stored.eq(self.write_data)
                     if register.name in self.misaligned:
-                        wrong = self.bus.write_data % ALIGNMENT != 0
+                        wrong = self.write_data % ALIGNMENT != 0
                         m.d.sync += self.misaligned[register.name].eq(wrong)
                     if register.name == "IMAGES":
-                        m.d.sync += self.no_images.eq(self.bus.write_data == 0)
+                        m.d.sync += self.no_images.eq(self.write_data == 0)
         m.d.comb += values["IDENTITY"].eq(IDENTITY)
         m.d.comb += values["VERSION"].eq(VERSION)
         m.d.comb += values["CONFIG"].eq(self.cfg.hash)
@@ -143,9 +166,9 @@ class Control(wiring.Component):
         parts = []
         for first in range(0, len(words), 4):
             part = Signal(32, name=f"read_{first}", reset_less=True)
-            m.d.sync += part.eq(lookup(words[first:][:4], self.bus.address[2:4]))
+            m.d.sync += part.eq(lookup(words[first:][:4], self.address[2:4]))
             parts.append(part)
-        address = delay(m, self.bus.address, 1, name="read_address")
+        address = delay(m, self.address, 1, name="read_address")
         m.d.sync += self.bus.read_data.eq(Mux(address[:2].any(), 0, lookup(parts, address[4:])))
 
     def _watchdog(self, m, limit, status):
@@ -189,33 +212,41 @@ class Control(wiring.Component):
         """What a write to COMMAND does; it wins over an end in the same cycle."""
         m.d.sync += self.load.eq(0)
         m.d.sync += self.run.eq(0)
+        settings = {
+            name: datapath_register(len(getattr(self, name)), f"{name}_held")
+            for name in (*SETTINGS, "program")
+        }
+        for name, held in settings.items():
+            m.d.comb += getattr(self, name).eq(held)
         with m.If(status.state == State.IDLE):  # as START finds them
             for name in SETTINGS:
-                m.d.sync += getattr(self, name).eq(values[name.upper()])
-        command = self.bus.write_data
-        with m.If(self.bus.write & (self.bus.address == ADDRESS["COMMAND"])):
+                m.d.sync += settings[name].eq(values[name.upper()])
+        load, start, abort = (
+            self.command[each] for each in (Command.LOAD, Command.START, Command.ABORT)
+        )
+        with m.If(self.written["COMMAND"]):
             with m.If(status.state == State.IDLE):
                 m.d.sync += status.refused.eq(0)
-                with m.If((command == Command.LOAD) & self.misaligned["PROGRAM"]):
+                with m.If(load & self.misaligned["PROGRAM"]):
                     m.d.sync += self._end(status, Code.MISALIGNED)
                     m.d.sync += status.loaded.eq(0)
-                with m.Elif(command == Command.LOAD):
+                with m.Elif(load):
                     m.d.sync += self._begin(status, State.LOADING)
                     m.d.sync += status.loaded.eq(0)
                     m.d.sync += self.load.eq(1)
-                    m.d.sync += self.program.eq(values["PROGRAM"])
-                with m.Elif(command == Command.ABORT):
+                    m.d.sync += settings["program"].eq(values["PROGRAM"])
+                with m.Elif(abort):
                     m.d.sync += self._end(status, Code.ABORTED)
-                with m.Elif((command == Command.START) & ~status.loaded):
+                with m.Elif(start & ~status.loaded):
                     m.d.sync += self._end(status, Code.NOT_LOADED)
-                with m.Elif((command != Command.START) | self.no_images):
+                with m.Elif(~start | self.no_images):
                     m.d.sync += self._end(status, Code.BAD_COMMAND)
                 with m.Elif(Cat(self.misaligned[name] for name in BUFFERS).any()):
                     m.d.sync += self._end(status, Code.MISALIGNED)
                 with m.Else():
                     m.d.sync += self._begin(status, State.RUNNING)
                     m.d.sync += self.run.eq(1)
-            with m.Elif(command != Command.ABORT):
+            with m.Elif(~abort):
                 m.d.sync += status.refused.eq(1)
             with m.Elif(status.state != State.DRAINING):
                 m.d.sync += self._stop(status, Code.ABORTED)

@@ -8,11 +8,17 @@ from penstock.config import Config
 from penstock.hw.control import Control
 from penstock.hw.engine import Engine
 from penstock.hw.input_loader import InputLoader
-from penstock.hw.layouts import bank_word_layout, memory_signature, register_signature
+from penstock.hw.layouts import (
+    bank_word_layout,
+    memory_signature,
+    read_data_layout,
+    register_signature,
+)
 from penstock.hw.memory import ReadArbiter
 from penstock.hw.output_writer import OutputWriter, raw_result_layout
 from penstock.hw.program_loader import ProgramLoader
-from penstock.hw.register_slice import LateReadySlice, RegisterSlice
+from penstock.hw.register_slice import LateReadySlice, RegisterSlice, SkidBuffer
+from penstock.hw.reset import own_reset
 from penstock.hw.sequencer import Sequencer
 from penstock.hw.weight_loader import WeightLoader
 
@@ -49,15 +55,18 @@ class Core(wiring.Component):
         m.d.comb += [ClockSignal("engine").eq(ClockSignal()), ResetSignal("engine").eq(clear)]
         m.submodules.engine = DomainRenamer("engine")(engine)
         m.submodules.sequencer = DomainRenamer("engine")(sequencer)
-        m.submodules.program_loader = program_loader = ProgramLoader(cfg)
-        m.submodules.input_loader = input_loader = InputLoader(cfg)
-        m.submodules.output_writer = output_writer = OutputWriter()
+        program_loader, input_loader = ProgramLoader(cfg), InputLoader(cfg)
+        output_writer = OutputWriter()
+        m.submodules.program_loader = own_reset(m, program_loader, "loader", init=0)
+        m.submodules.input_loader = own_reset(m, input_loader, "input", init=1)
+        m.submodules.output_writer = own_reset(m, output_writer, "output", init=0)
         readers = [input_loader, program_loader]
         if cfg.weights == "streamed":
             m.submodules.weight_loader = weight_loader = WeightLoader(cfg)
             readers.append(weight_loader)
         m.submodules.arbiter = arbiter = ReadArbiter(len(readers))
         # Cut the handshakes between memory and write queue; a halt outlasts what is in them.
+        m.submodules.beats = beats = SkidBuffer(read_data_layout())
         m.submodules.load = load = RegisterSlice(bank_word_layout(cfg))
         m.submodules.word = word = LateReadySlice(raw_result_layout())
         memory = self.memory
@@ -66,7 +75,9 @@ class Core(wiring.Component):
         # Memory.
         for index, client in enumerate(readers):
             wiring.connect(m, client.request, arbiter.request[index])
-            wiring.connect(m, arbiter.data[index], client.data)
+            takes = beats.i if client is input_loader else client.data
+            wiring.connect(m, arbiter.data[index], takes)
+        wiring.connect(m, beats.o, input_loader.data)
         wiring.connect(m, arbiter.read_request, wiring.flipped(memory.read_request))
         wiring.connect(m, wiring.flipped(memory.read_data), arbiter.read_data)
         for name in ("write_request", "write_data"):

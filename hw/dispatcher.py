@@ -39,7 +39,9 @@ class Dispatcher(wiring.Component):
                 "written": In(1),  # a group has left the write queue
                 "pooled": In(1),  # a pooled channel has been written
                 "step": Out(step_layout()),
-                "tag": Out(group_tag_layout(cfg)),  # of the group of the current step
+                # Of the group of the current step; the partial sums are there in the first step of
+                # a task.
+                "tag": Out(group_tag_layout(cfg)),
                 "all_returned": Out(1),  # every credit is back
                 # Why the current cycle has no step although the layer has work left.
                 "stall": Out(data.StructLayout({"queue": 1, "write": 1, "pool": 1})),
@@ -149,3 +151,6 @@ class Dispatcher(wiring.Component):
                 m.d.comb += following.work.tasks[row].pixel.eq(base.pixels[row])
         with m.If(free):
             m.d.sync += tag.eq(following)
+        # Partial sums are many bits. They are looked at in a first step alone, of a task.
+        for kept, task in zip(tag.work.tasks, self.tasks.payload.work.tasks, strict=True):
+            m.d.sync += kept.partial_sum.eq(task.partial_sum)

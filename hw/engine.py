@@ -21,7 +21,7 @@ from penstock.hw.layouts import (
     record_layout,
 )
 from penstock.hw.output_writer import raw_result_layout
-from penstock.hw.pipeline import delay, select, spread
+from penstock.hw.pipeline import delay, own_register, select, spread
 from penstock.hw.pointers import LATENCY as POINTER_LATENCY
 from penstock.hw.pointers import ResultPointers
 from penstock.hw.pool import GlobalAveragePool
@@ -32,7 +32,7 @@ from penstock.hw.requantizer import RESIDUAL_DELAY, Requantizer
 from penstock.hw.task_queue import TaskQueue
 from penstock.hw.weight_memory import LATENCY as WEIGHT_LATENCY
 from penstock.hw.weight_memory import WeightMemory
-from penstock.hw.window import ADDRESS_LATENCY, WindowAddress, WindowAlign
+from penstock.hw.window import ADDRESS_LATENCY, ALIGNMENT_WAY, WindowAddress, WindowAlign
 from penstock.hw.write_queue import DECISION_LATENCY, WriteQueue
 from penstock.program import DESCRIPTOR, PARAMETER
 
@@ -210,7 +210,9 @@ class Engine(wiring.Component):
             buffers.input_buffer.eq(layer.input_buffer),
             buffers.address.eq(window.address),
             align.words.eq(buffers.words),
-            align.alignment.eq(delay(m, window.alignment, WINDOW_LATENCY, name="alignment")),
+            align.alignment.eq(
+                delay(m, window.alignment, WINDOW_LATENCY - ALIGNMENT_WAY, name="alignment")
+            ),
             align.signed.eq(layer.input_signed),
             array.operands.eq(align.operands),
             self.weights.read_address.eq(
@@ -281,7 +283,11 @@ class Engine(wiring.Component):
         valid = delay(m, group_done, RAM_LATENCY, name="valid", control=True)
         if cfg.gating:
             m.d.comb += gate.partial_sums.eq(sums)
-            m.d.comb += gate.threshold.eq(parameter.threshold)
+            thresholds = spread(
+                m, pointers.parameter.threshold, cfg.rows, cycles=1, name="threshold"
+            )
+            for row, threshold in enumerate(thresholds):
+                m.d.comb += gate.thresholds[row].eq(threshold)
 
         # With the verdict: tasks to the queue, the others are final.
         asked = Signal(cfg.rows)  # rows with an output to be judged
@@ -336,7 +342,16 @@ class Engine(wiring.Component):
             delay(m, value, 1, name=name, control=True)
             for name, value in (("normal", taken), ("pooled", pooling))
         )
-        multiplier = Mux(pooling, layer.pool_multiplier, early.multiplier)
+        unbiased = own_register(m, pooling, name="unbiased")
+        multipliers = spread(
+            m,
+            Mux(pooling, layer.pool_multiplier, early.multiplier),
+            cfg.rows,
+            cycles=1,
+            name="multiplier",
+        )
+        for row, multiplier in enumerate(multipliers):
+            m.d.comb += requantizer.multiplier[row].eq(multiplier)
         mean = delay(m, pool.o.payload, 1, name="mean")
         lane = delay(m, early.output_lane, 1, name="output_lane")
         item = Signal(_item_layout(cfg))
@@ -352,8 +367,7 @@ class Engine(wiring.Component):
             ),
             item.lane.eq(lane),
             requantizer.sums.eq(result_sums),
-            requantizer.multiplier.eq(delay(m, multiplier, 1, name="multiplier")),
-            requantizer.bias.eq(Mux(pooled, 0, delay(m, early.bias, 1, name="bias"))),
+            requantizer.bias.eq(Mux(unbiased, 0, delay(m, early.bias, 1, name="bias"))),
             requantizer.pooled.eq(pooled),
             requantizer.residual_multiplier.eq(layer.residual_multiplier),
             requantizer.relu_before_add.eq(layer.relu_before_add),

@@ -22,14 +22,14 @@ class GateComparator(wiring.Component):
         super().__init__(
             {
                 "partial_sums": In(data.ArrayLayout(signed(cfg.accumulator_bits), cfg.rows)),
-                "threshold": In(signed(32)),
+                # The same for each row.
+                "thresholds": In(data.ArrayLayout(signed(cfg.accumulator_bits), cfg.rows)),
                 "keep": Out(cfg.rows),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        threshold = self.threshold[: self.cfg.accumulator_bits].as_signed()
         for row in range(self.cfg.rows):
-            m.d.sync += self.keep[row].eq(self.partial_sums[row] > threshold)
+            m.d.sync += self.keep[row].eq(self.partial_sums[row] > self.thresholds[row])
         return m

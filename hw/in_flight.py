@@ -14,7 +14,7 @@ READ_LATENCY = RAM_LATENCY + 1
 """Cycles from ``pull`` to the tag."""
 
 GROUPS = 32
-"""Places for tags; a pull comes fewer than GROUPS - 1 cycles behind its push."""
+"""Places for tags; a pull comes fewer than GROUPS - 2 cycles behind its push."""
 
 
 class InFlight(wiring.Component):

@@ -41,7 +41,7 @@ class PixelUnpacker(wiring.Component):
 
     def _cut(self, m):
         words = MEMORY_BITS // self.word_bits
-        rest = Signal(MEMORY_BITS)
+        rest = Signal(MEMORY_BITS, reset_less=True)
         count = Signal(range(words + 1))  # words in it
         m.d.comb += self.o.valid.eq(count.any())
         m.d.comb += self.o.payload.eq(rest)
@@ -49,8 +49,9 @@ class PixelUnpacker(wiring.Component):
         with m.If(self.o.valid & self.o.ready):
             m.d.sync += rest.eq(rest >> self.word_bits)
             m.d.sync += count.eq(count - 1)
-        with m.If(self.i.valid & self.i.ready):
+        with m.If(self.i.ready):  # a beat or not
             m.d.sync += rest.eq(self.i.payload)
+        with m.If(self.i.valid & self.i.ready):
             m.d.sync += count.eq(words)
         with m.If(self.clear):
             m.d.sync += count.eq(0)

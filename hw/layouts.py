@@ -61,7 +61,7 @@ def memory_signature() -> Signature:
     )
 
 
-REGISTER_LATENCY = 2
+REGISTER_LATENCY = 3
 """Cycles from an address at the register port to its register's data."""
 
 

@@ -20,8 +20,10 @@ LENGTH_BITS = 24
 CRC_FROM = 3
 """First word under the CRC."""
 
-SUM_CYCLES = 4
-"""From the header's last word to its code: products, their sum, each rule, the first one broken."""
+SUM_CYCLES = 5
+"""From the header's last word to its code: its register, products, their sum, each rule, the first
+one broken.
+"""
 
 HEADER_WORDS = len(HEADER.words)
 PARAMETER_WORDS = len(PARAMETER.words)
@@ -81,6 +83,7 @@ class ProgramLoader(wiring.Component):
         summing, last_summed = Signal(), Signal()  # a cycle before the CRC's sum has the beat
         beat = stream.Signature(read_data_layout(), always_ready=True).create()
         header = Signal(record_layout(HEADER), reset_less=True)
+        late_data = own_register(m, beat.p.data, name="late_data")
 
         m.d.comb += [
             self.header.eq(header),
@@ -89,7 +92,7 @@ class ProgramLoader(wiring.Component):
             reader.request.ready.eq(self.request.ready),
             self.data.ready.eq(1),
             reader.halt.eq(self.halt),
-            crc.data.eq(own_register(m, beat.p.data, name="crc_data")),
+            crc.data.eq(late_data),
             crc.valid.eq(delay(m, summing, 1, name="crc_valid", control=True)),
             crc.start.eq(idle),
         ]
@@ -98,6 +101,12 @@ class ProgramLoader(wiring.Component):
         m.d.sync += beat.valid.eq(self.data.valid)
         m.d.sync += beat.payload.eq(self.data.payload)
         m.d.sync += self.done.eq(0)
+        # A word of the header a cycle after its beat, each with an enable of its own.
+        for index in range(HEADER_WORDS):
+            arrives = (phase == _Phase.HEADER) & beat.valid & (left == HEADER_WORDS - index)
+            lands = delay(m, arrives, 1, name=f"header_{index}", control=True)
+            with m.If(lands):
+                m.d.sync += header.as_value()[MEMORY_BITS * index :][:MEMORY_BITS].eq(late_data)
         verdict = self._verdict(m)
         self._sections(m, beat, in_body=phase == _Phase.BODY)
 
@@ -114,7 +123,6 @@ class ProgramLoader(wiring.Component):
                     m.d.sync += phase.eq(_Phase.HEADER)
             with m.Case(_Phase.HEADER), m.If(beat.valid):
                 m.d.comb += summing.eq(left <= HEADER_WORDS - CRC_FROM)
-                m.d.sync += header.eq(Cat(header.as_value()[MEMORY_BITS:], beat.p.data))
                 m.d.sync += left.eq(left - 1)
                 m.d.sync += summed.eq(0)
                 with m.If(left == 1):
@@ -230,7 +238,8 @@ class ProgramLoader(wiring.Component):
         m.submodules.assembler = assembler = WeightAssembler(self.cfg)
         m.d.comb += [
             assembler.start.eq(~in_body),
-            assembler.i.valid.eq(beat.valid),
+            # Hundreds of registers are loaded with it.
+            assembler.i.valid.eq(own_register(m, self.data.valid, name="assembler_valid")),
             assembler.skip.eq(~weights),
             assembler.i.payload.eq(beat.p.data),
             self.weight_write.enable.eq(assembler.write.enable),

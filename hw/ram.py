@@ -22,12 +22,14 @@ STYLES = {"generic": "", "ecp5_block": "block", "ecp5_distributed": "distributed
 _MODULE = """
 // DEPTH words of WIDTH bits: one write port with an enable for each of LANES equal parts of a
 // word; one read port, read_data two cycles after read_address. What is read from an address in
-// the cycle in which it is written is never used. Your technology's memory may take its place.
+// the cycle in which it is written is never used, with ADDRESS_FIRST nor is it if it is written in
+// the next. Your technology's memory may take its place.
 module {name} #(
     parameter WIDTH = 8,
     parameter DEPTH = 16,
     parameter LANES = 1,
-    parameter ADDRESS = 4
+    parameter ADDRESS = 4,
+    parameter ADDRESS_FIRST = 0
 ) (
     input wire clk,
     input wire [ADDRESS-1:0] read_address,
@@ -40,19 +42,28 @@ module {name} #(
     {attributes}
     reg [WIDTH-1:0] memory [0:DEPTH-1];
     reg [WIDTH-1:0] word;
+    reg [ADDRESS-1:0] kept_address;
+    wire [ADDRESS-1:0] address = ADDRESS_FIRST ? kept_address : read_address;
     integer i;
     always @(posedge clk) begin
         for (i = 0; i < LANES; i = i + 1)
             if (write_enable[i])
                 memory[write_address][i*PART +: PART] <= write_data[i*PART +: PART];
-        word <= memory[read_address];
+        kept_address <= read_address;
+        word <= memory[address];
+        read_data <= ADDRESS_FIRST ? memory[address] : word;
 `ifndef SYNTHESIS
-        if (write_enable != 0 && write_address == read_address)
-            word <= ~memory[read_address];  // wrong on purpose: a simulation shows who uses it
+        // Wrong on purpose: a simulation shows who uses it.
+        met <= write_enable != 0 && write_address == read_address;
+        if (write_enable != 0 && write_address == address) begin
+            word <= ~memory[address];
+            if (ADDRESS_FIRST) read_data <= ~memory[address];
+        end
+        if (ADDRESS_FIRST && met) read_data <= ~memory[address];
 `endif
-        read_data <= word;
     end
 `ifndef SYNTHESIS
+    reg met;
     initial for (i = 0; i < DEPTH; i = i + 1) memory[i] = 0;
 `endif
 endmodule
@@ -78,7 +89,9 @@ class Ram(wiring.Component):
     One read and one write per cycle, read latency 2 cycles (the memory's own register and an output
     register), no backpressure. Nobody may rely on what is read from an address in the cycle in
     which it is written: the memory then needs no collision logic. ``style`` is "block", or
-    "distributed" for small memories that a target should build from logic.
+    "distributed" for small memories that a target should build from logic; those have a register
+    for the address, which may come from far, in place of the memory's own, and so what is written
+    in the next cycle counts too.
 
     The memory itself is a Verilog module, see `ram_modules`: one place to put a target's primitive.
     Target "asic" has a black box for each size from `SMALLEST` words on, with the output register
@@ -174,6 +187,7 @@ class Ram(wiring.Component):
             p_DEPTH=depth,
             p_LANES=self.lanes,
             p_ADDRESS=bits,
+            p_ADDRESS_FIRST=int(self.style == "distributed"),
             i_clk=ClockSignal(),
             i_read_address=self.read_address[:bits],
             o_read_data=read_data,

@@ -33,6 +33,30 @@ class RegisterSlice(wiring.Component):
         return m
 
 
+class SkidBuffer(wiring.Component):
+    """A stream whose ``i.ready`` is a register: no path from ``o.ready`` to it.
+
+    One word per cycle, no latency, applies backpressure; holds up to one word.
+    """
+
+    def __init__(self, shape):
+        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
+
+    def elaborate(self, platform):
+        m = Module()
+        spare = Signal.like(self.i.payload, reset_less=True)
+        free = Signal(init=1)  # `spare` is
+        m.d.comb += [
+            self.i.ready.eq(free),
+            self.o.valid.eq(self.i.valid | ~free),
+            self.o.payload.eq(Mux(free, self.i.payload, spare)),
+        ]
+        m.d.sync += free.eq(self.o.ready | ~self.o.valid)
+        with m.If(free):
+            m.d.sync += spare.eq(self.i.payload)
+        return m
+
+
 class LateReadySlice(wiring.Component):
     """A `RegisterSlice` for an ``o.ready`` that comes late in a cycle: it enables no payload.
 

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from penstock.config import Config
 from penstock.hw.multiplier import LATENCY as MULTIPLIER_LATENCY
 from penstock.hw.multiplier import Multipliers
-from penstock.hw.pipeline import delay, spread
+from penstock.hw.pipeline import delay, own_register, spread
 
 SPLIT = 17
 """Low bits of a sum that one signed 18-bit multiplier operand takes."""
@@ -17,6 +17,11 @@ LATENCY = MULTIPLIER_LATENCY + 7
 
 RESIDUAL_DELAY = 2
 """Cycles after its sum at which a residual is taken."""
+
+
+FINE_BITS = 3
+FINE = (1 << FINE_BITS) - 1
+"""The second of two shifts, at most; the first is by a multiple of 8."""
 
 
 def scale_layout() -> data.StructLayout:
@@ -40,7 +45,7 @@ class Requantizer(wiring.Component):
         super().__init__(
             {
                 "sums": In(data.ArrayLayout(signed(cfg.accumulator_bits), cfg.rows)),
-                "multiplier": In(signed(16)),
+                "multiplier": In(data.ArrayLayout(signed(16), cfg.rows)),  # the same for each row
                 "bias": In(signed(40)),
                 "pooled": In(1),
                 "residual": In(data.ArrayLayout(signed(9), cfg.rows)),
@@ -60,31 +65,37 @@ class Requantizer(wiring.Component):
         total_bits = cfg.sum_bits
         product_bits = cfg.accumulator_bits + 16
 
-        def multipliers(name: str, left, right):
+        def multipliers(name: str, left, rights):
             unit = Multipliers(count=cfg.rows, left_bits=18, right_bits=16, target=cfg.target)
             m.submodules[name] = unit
             for row in range(cfg.rows):
-                m.d.comb += [unit.left[row].eq(left(row)), unit.right[row].eq(right)]
+                m.d.comb += [unit.left[row].eq(left(row)), unit.right[row].eq(rights[row])]
             return unit.product
 
         low = multipliers(
             "low", lambda row: Cat(self.sums[row][:SPLIT], Const(0, 1)), self.multiplier
         )
         high = multipliers("high", lambda row: self.sums[row][SPLIT:].as_signed(), self.multiplier)
-        residual = multipliers("residual", lambda row: self.residual[row], self.residual_multiplier)
+        residual = multipliers(
+            "residual", lambda row: self.residual[row], [self.residual_multiplier] * cfg.rows
+        )
 
         def to_rows(value, name: str):
             """A cycle later, in registers that are near."""
             return spread(m, value, cfg.rows, cycles=1, name=name)
 
         biases = spread(m, self.bias, cfg.rows, cycles=MULTIPLIER_LATENCY + 1, name="bias")
-        pooled = delay(m, self.pooled, MULTIPLIER_LATENCY + 1, name="pooled")
+        # Not that of the item, which lies elsewhere.
+        pooled = own_register(m, self.pooled, name="own_pooled")
+        pooled = delay(m, pooled, MULTIPLIER_LATENCY, name="pooled")
         rounds = [self._rounding(m, "layer", self.layer_scale, ~self.raw)]
         rounds.append(self._rounding(m, "pool", self.pool_scale, Const(1, 1)))
         roundings = to_rows(Mux(pooled, rounds[1], rounds[0]), "rounding")
         last = delay(m, pooled, 2, name="last_pooled")
         pooled = to_rows(pooled, "pooled_row")
-        scales = to_rows(Mux(last, self.pool_scale, self.layer_scale), "scale")
+        scale = Mux(last, self.pool_scale, self.layer_scale)
+        scales = to_rows(scale, "scale")
+        coarse_scales = spread(m, scale, cfg.rows, cycles=2, name="coarse_scale")
         words = []
         for row in range(cfg.rows):
             product = Signal(signed(product_bits), name=f"product_{row}", reset_less=True)
@@ -95,7 +106,7 @@ class Requantizer(wiring.Component):
             coarse = Signal(signed(total_bits), name=f"coarse_{row}", reset_less=True)
             fine = Signal(signed(total_bits), name=f"fine_{row}", reset_less=True)
             scale = data.View(scale_layout(), scales[row])
-            coarse_scale = delay(m, scale, 1, name=f"coarse_scale_{row}")
+            coarse_scale = data.View(scale_layout(), coarse_scales[row])
             fine_scale = delay(m, coarse_scale, 1, name=f"fine_scale_{row}")
             negative = self.relu_before_add & ~pooled[row] & biased[-1]
             m.d.sync += [
@@ -104,12 +115,16 @@ class Requantizer(wiring.Component):
                 clipped.eq(Mux(negative, 0, biased)),
                 added.eq(Mux(pooled[row], 0, residual[row]) + roundings[row]),
                 total.eq(clipped + added),
-                coarse.eq(total >> (scale.shift[3:] << 3)),
-                fine.eq(coarse >> coarse_scale.shift[:3]),
+                coarse.eq(total >> (scale.shift[FINE_BITS:] << FINE_BITS)),
+                fine.eq(coarse >> coarse_scale.shift[:FINE_BITS]),
             ]
-            # Bounds have 9 bits: a value that has more is beyond one of them.
+            # Bounds have 9 bits: a value that has more is beyond one of them. Bits that no fine
+            # shift brings among them are looked at a cycle before.
+            beyond = Signal(name=f"beyond_{row}", reset_less=True)
+            top = coarse[8 + FINE :]
+            m.d.sync += beyond.eq(top != coarse[-1].replicate(len(top)))
             negative, kept = fine[-1], fine[:9].as_signed()
-            wide = fine[8:] != negative.replicate(total_bits - 8)
+            wide = beyond | (fine[8 : 9 + FINE] != negative.replicate(1 + FINE))
             with m.If(Mux(wide, negative, kept < fine_scale.low)):
                 m.d.sync += self.values[row].eq(fine_scale.low)
             with m.Elif(wide | (kept > fine_scale.high)):

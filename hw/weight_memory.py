@@ -10,24 +10,30 @@ from penstock.hw.pipeline import WAY, delay, spread
 from penstock.hw.ram import LATENCY as RAM_LATENCY
 from penstock.hw.ram import Ram
 
-LATENCY = WAY + RAM_LATENCY + WAY
+PARTS = 8
+"""Parts that a large memory is of."""
+
+ADDRESS_WAY = (PARTS - 1).bit_length()
+"""Cycles of an address on its way to the parts."""
+
+LATENCY = ADDRESS_WAY + RAM_LATENCY + WAY
 """Cycles from an address to its word at the rows."""
 
 
 class WeightMemory(wiring.Component):
     """``word = memory[read_address]``.
 
-    One read and one write a cycle, latency 6 cycles; a write is done two cycles after it came. No
+    One read and one write a cycle, latency 7 cycles; a write is done three cycles after it came. No
     backpressure. What is read from an address that is written in the same cycle, or in one of the
     two before, is undefined.
 
-    A large memory takes much of a chip: it is of up to four parts, each with registers of its own
+    A large memory takes much of a chip: it is of up to PARTS parts, each with registers of its own
     for addresses, and a word is two cycles on its way to all rows, wherever they lie.
     """
 
     def __init__(self, cfg: Config):
         self.cfg = cfg
-        self.parts = min(cfg.word, 4)
+        self.parts = min(2 * cfg.word, PARTS)
         super().__init__(
             {
                 "write": In(ram_write_signature(WEIGHT_ADDRESS_BITS, 8 * cfg.lanes)),
@@ -40,9 +46,10 @@ class WeightMemory(wiring.Component):
         cfg, write = self.cfg, self.write
         m = Module()
         width = 8 * cfg.lanes // self.parts
-        reads = spread(m, self.read_address, self.parts, name="read_address")
-        writes = spread(m, Cat(write.enable, write.address), self.parts, name="write")
-        written = delay(m, write.data, WAY, name="write_data")
+        reads = spread(m, self.read_address, self.parts, cycles=ADDRESS_WAY, name="read_address")
+        place = Cat(write.enable, write.address)
+        writes = spread(m, place, self.parts, cycles=ADDRESS_WAY, name="write")
+        written = delay(m, write.data, ADDRESS_WAY, name="write_data")
         words = []
         for part in range(self.parts):
             ram = Ram(width=width, depth=cfg.weight_words, target=cfg.target)

@@ -15,6 +15,10 @@ ADDRESS_LATENCY = RAM_LATENCY + 4
 """Cycles from a step to the bank addresses of its windows."""
 
 
+ALIGNMENT_WAY = 2
+"""Cycles of an alignment on its way to the words."""
+
+
 def alignment_layout() -> data.StructLayout:
     """How the words of one window, read from banks (u, v), become taps (i, j)."""
     return data.StructLayout(
@@ -144,8 +148,8 @@ class WindowAlign(wiring.Component):
     """Brings the nine words of each row's window into tap order: lane = (3*i + j)*w + channel.
 
     Padding becomes 0; activations become signed by one more bit. One window per array row and
-    cycle, latency 2 cycles from ``words``, with ``alignment`` at the same time; no backpressure.
-    ``signed`` is that of a whole layer.
+    cycle, latency 2 cycles from ``words``, with ``alignment`` ALIGNMENT_WAY cycles before them; no
+    backpressure. ``signed`` is that of a whole layer.
     """
 
     def __init__(self, cfg: Config):
@@ -167,7 +171,16 @@ class WindowAlign(wiring.Component):
         m = Module()
         signed_layer = spread(m, self.signed, cfg.rows, name="signed")
         for row in range(cfg.rows):
-            words, alignment = self.words[row], self.alignment[row]
+            words = self.words[row]
+            alignment = delay(m, self.alignment[row], ALIGNMENT_WAY, name=f"alignment_{row}")
+            # Words of different v lie far apart.
+            verticals = spread(
+                m,
+                self.alignment[row].vertical,
+                3,
+                cycles=ALIGNMENT_WAY,
+                name=f"vertical_{row}",
+            )
             rotated = [
                 Signal(8 * cfg.word, name=f"rotated_{row}_{k}", reset_less=True)
                 for k in range(TAPS)
@@ -175,8 +188,8 @@ class WindowAlign(wiring.Component):
             for i in range(3):
                 for v in range(3):
                     choices = [words[3 * ((i + shift) % 3) + v] for shift in range(3)]
-                    m.d.sync += rotated[3 * i + v].eq(select(choices, alignment.vertical))
-            later = delay(m, alignment, 1, name=f"alignment_{row}")
+                    m.d.sync += rotated[3 * i + v].eq(select(choices, verticals[v]))
+            later = delay(m, alignment, 1, name=f"later_{row}")
             for i in range(3):
                 for j in range(3):
                     choices = [rotated[3 * i + (j + shift) % 3] for shift in range(3)]

@@ -14,7 +14,7 @@ from penstock.hw.pipeline import delay
 from penstock.hw.pool import GlobalAveragePool
 from penstock.hw.requantizer import Requantizer
 from penstock.hw.task_queue import TaskQueue
-from penstock.hw.window import WindowAddress, WindowAlign
+from penstock.hw.window import ALIGNMENT_WAY, WindowAddress, WindowAlign
 from penstock.hw.write_queue import WriteQueue
 from penstock.program import DESCRIPTOR
 
@@ -97,7 +97,9 @@ class WindowPath(wiring.Component):
             buffers.residual.eq(self.residual),
             buffers.write.eq(self.write),
             align.words.eq(buffers.words),
-            align.alignment.eq(delay(m, window.alignment, WINDOW_LATENCY, name="alignment")),
+            align.alignment.eq(
+                delay(m, window.alignment, WINDOW_LATENCY - ALIGNMENT_WAY, name="alignment")
+            ),
             align.signed.eq(self.layer.input_signed),
             self.operands.eq(align.operands),
         ]

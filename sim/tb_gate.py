@@ -25,7 +25,7 @@ async def strictly_above(dut):
     pipeline = Pipeline(
         dut,
         "gate",
-        {"partial_sums": (sums, 0), "threshold": (signed(32), 0)},
+        {"partial_sums": (sums, 0), "thresholds": (sums, 0)},
         {"keep": unsigned(cfg.rows)},
     )
     await start_clock(dut)
@@ -35,11 +35,14 @@ async def strictly_above(dut):
         near = [min(max(threshold + step, low), high) for step in (-1, 0, 0, 1)]
         choices = [*near, low, high, random.randint(low, high)]
         vectors.append(
-            {"threshold": threshold, "partial_sums": random.choices(choices, k=cfg.rows)}
+            {
+                "thresholds": [threshold] * cfg.rows,
+                "partial_sums": random.choices(choices, k=cfg.rows),
+            }
         )
     results = await pipeline.run(vectors, LATENCY)
     psum = np.array([vector["partial_sums"] for vector in vectors], np.int64)
-    thresholds = np.array([vector["threshold"] for vector in vectors], np.int32)
+    thresholds = np.array([vector["thresholds"][0] for vector in vectors], np.int32)
     expected = gate(psum.reshape(1, VECTORS, 1, cfg.rows), thresholds)[0, :, 0]
     assert (psum == thresholds[:, None]).sum() > VECTORS // 4  # ties are there
     got = [[result["keep"] >> row & 1 for row in range(cfg.rows)] for result in results]

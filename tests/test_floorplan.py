@@ -11,7 +11,7 @@ from penstock.boards.floorplan import MULTIPLIER_ROWS, MULTIPLIERS, RAM_ROWS, RA
 from penstock.config import Config, preset
 from penstock.errors import PenstockError
 
-PARTS = {0: 8, 2048: 8, 4096: 8, 6144: 4, 7168: 2}
+PARTS = {0: 4, 2048: 4, 4096: 4, 6144: 2, 7168: 1}
 """First words of the memories of a part of the weights, and how many block RAMs each takes."""
 
 
@@ -35,7 +35,7 @@ def netlist(rows: int = 4) -> dict:
             name = f"core.engine.buffers.bank_{row}_{bank // 9}_{bank % 9}.memory.memory.0.0"
             cells[name] = "DP16KD"
     module = {name: {"type": kind, "attributes": {}} for name, kind in cells.items()}
-    for part, first in itertools.product(range(4), PARTS):
+    for part, first in itertools.product(range(8), PARTS):
         for index in range(PARTS[first]):
             name = f"core.engine.weights.part_{part}.memory_{first}.memory.0.{index}"
             module[name] = {"type": "DP16KD", "attributes": {}}

@@ -49,7 +49,7 @@ def tall_network(rng: np.random.Generator, side: int) -> Network:
 @pytest.mark.parametrize("word", [1, 2, 4, 8, 16])
 def test_tags_have_places_on_the_whole_way(word):
     summed = WINDOW_STAGE + sum_latency(dataclasses.replace(TINY, word=word))
-    assert summed - READ_LATENCY < GROUPS - 1
+    assert summed - READ_LATENCY < GROUPS - 2
 
 
 @functools.cache

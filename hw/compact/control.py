@@ -36,7 +36,7 @@ ADDRESSES = ("program", "input", "output")
 class CompactControl(wiring.Component):
     """Registers, the commands written to them, and how those end; as penstock.hw.control.Control.
 
-    ``load`` or ``run`` is high for one cycle, one cycle after the accepted command; registers must
+    ``load`` or ``run`` is high for one cycle, two cycles after the accepted command; registers must
     not be written while it runs. ``halt`` is high after ABORT, an error or a timeout for at least
     HALT_CYCLES, and until ``outstanding`` is low. The watchdog counts units of 256 cycles, so it
     acts up to one unit early.
@@ -73,7 +73,11 @@ class CompactControl(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        status = self.status
+        status, bus = self.status, self.bus
+        # A cycle behind the port: what an access has to reach lies far from who asks.
+        self.address = delay(m, bus.address, 1, name="address")
+        self.write_data = delay(m, bus.write_data, 1, name="write_data")
+        self.write = delay(m, bus.write, 1, name="write", control=True)
         aligned = self._settings(m)
         expired = self._watchdog(m)
         self._endings(m, expired)
@@ -86,11 +90,11 @@ class CompactControl(wiring.Component):
         return m
 
     def _writes(self, register: str):
-        return self.bus.write & (self.bus.address[2:] == ADDRESS[register] // 4)
+        return self.write & (self.address[2:] == ADDRESS[register] // 4)
 
     def _settings(self, m: Module) -> dict:
         """The writable registers; whether each address is aligned."""
-        value, aligned = self.bus.write_data, {}
+        value, aligned = self.write_data, {}
         for name in ADDRESSES:
             aligned[name] = Signal(name=f"{name}_aligned", init=1)
             with m.If(self._writes(name.upper())):
@@ -107,7 +111,7 @@ class CompactControl(wiring.Component):
         limit = Signal(WATCHDOG_BITS, init=WATCHDOG_RESET >> WATCHDOG_UNIT_BITS)
         left = Signal(WATCHDOG_BITS, reset_less=True)
         expired, waiting = Signal(), Signal()
-        value = self.bus.write_data
+        value = self.write_data
         with m.If(self._writes("WATCHDOG")):
             rounded = value[WATCHDOG_UNIT_BITS:][:WATCHDOG_BITS]
             m.d.sync += limit.eq(Cat(rounded[0] | value[:WATCHDOG_UNIT_BITS].any(), rounded[1:]))
@@ -144,7 +148,7 @@ class CompactControl(wiring.Component):
 
     def _commands(self, m: Module, aligned: dict):
         """What a write to COMMAND does; it wins over an end in the same cycle."""
-        status, command = self.status, self.bus.write_data
+        status, command = self.status, self.write_data
         m.d.sync += [self.load.eq(0), self.run.eq(0)]
         with m.If(self._writes("COMMAND")):
             with m.If(status.state == State.IDLE):
@@ -216,11 +220,11 @@ class CompactControl(wiring.Component):
             "TASKS": tasks,
         }
         found = Signal(32, reset_less=True)
-        with m.Switch(self.bus.address[2:]):
+        with m.Switch(self.address[2:]):
             for name, value in shown.items():
                 with m.Case(ADDRESS[name] // 4):
                     m.d.sync += found.eq(value)
             with m.Default():
                 m.d.sync += found.eq(0)
-        later = delay(m, found, REGISTER_LATENCY - 1, name="read")
+        later = delay(m, found, REGISTER_LATENCY - 2, name="read")
         m.d.comb += self.bus.read_data.eq(later)

@@ -19,15 +19,15 @@ from penstock.config import BANKS, TAPS, Config, preset
 from penstock.hw import buffers as buffers_module
 from penstock.hw import pointers as pointers_module
 from penstock.hw import window as window_module
-from penstock.hw.buffers import ActivationBuffers, write_layout
+from penstock.hw.buffers import CHOICE_WAY, ActivationBuffers, write_layout
 from penstock.hw.layer_fetch import PixelTables
 from penstock.hw.layouts import ADDRESS_BITS, PIXEL_BITS, bank_pointer_layout, used_address_bits
-from penstock.hw.pipeline import WAY, delay
+from penstock.hw.pipeline import delay
 from penstock.hw.pointers import LATENCY as POINTER_LATENCY
 from penstock.hw.pointers import ResultPointers
 from penstock.hw.ram import LATENCY as RAM_LATENCY
 from penstock.hw.ram import Ram
-from penstock.hw.window import ADDRESS_LATENCY, WindowAddress, WindowAlign
+from penstock.hw.window import ADDRESS_LATENCY, ALIGNMENT_WAY, WindowAddress, WindowAlign
 from penstock.sim.formal.prover import ALGEBRA, Proof
 
 
@@ -142,9 +142,13 @@ class Windows(wiring.Component):
             tables.column[0].valid.eq(self.valid_columns),
         ]
         for index in range(BANKS):
-            m.d.comb += align.words[0][index].eq(Cat(window.address[0][index], Const(index, 4)))
+            word = Cat(window.address[0][index], Const(index, 4))
+            m.d.comb += align.words[0][index].eq(
+                delay(m, word, ALIGNMENT_WAY, name=f"word_{index}")
+            )
 
-        wait = ADDRESS_LATENCY - RAM_LATENCY + 2  # from the records to the taps
+        # From the records to the taps.
+        wait = ADDRESS_LATENCY - RAM_LATENCY + ALIGNMENT_WAY + 2
         settled = delay(m, Const(1, 1), wait + RAM_LATENCY + 2, name="settled", control=True)
         words = []
         for tap, (expected, inside) in enumerate(self._expected(m)):
@@ -383,7 +387,7 @@ class Skew(wiring.Component):
         ]
         self._assume(m)
         # Since the input buffer is known in every row.
-        started = delay(m, Const(1, 1), WAY + 1, name="started", control=True)
+        started = delay(m, Const(1, 1), CHOICE_WAY + 1, name="started", control=True)
         write, rams = self.write, iter(rams)
         for row in range(self.cfg.rows):
             write = delay(m, write, 1, name=f"write_{row}", control=True)
@@ -442,8 +446,8 @@ PROOFS = [
             statement="no bank of any row is read for a residual at the address that is written in "
             "that cycle, when residuals and writes do not meet at the buffers' inputs",
             top=functools.partial(Skew, cfg),
-            depth=cfg.rows + 1,
-            cover_depth=cfg.rows + 3,
+            depth=max(cfg.rows, CHOICE_WAY) + 1,
+            cover_depth=max(cfg.rows, CHOICE_WAY) + 3,
             quick=cfg.rows == 2,
         )
         for cfg in (preset("tiny"), Config(rows=4, word=1))

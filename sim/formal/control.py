@@ -49,11 +49,14 @@ class Commands(_Host):
         block = self.block
         started, before = Signal(), Signal.like(now)
         m.d.sync += [started.eq(1), before.eq(now)]
-        # In the cycle in which the data come, what was read.
-        reads = delay(
-            m, self.address == ADDRESS["STATUS"], REGISTER_LATENCY, name="read", control=True
+        # An access counts a cycle late; in the cycle in which the data come, what was read.
+        address, write, write_data = (
+            delay(m, getattr(self, name), 1, name=f"late_{name}", control=True)
+            for name in ("address", "write", "write_data")
         )
-        read = delay(m, now, REGISTER_LATENCY, name="status")
+        late = REGISTER_LATENCY - 1
+        reads = delay(m, address == ADDRESS["STATUS"], late, name="read", control=True)
+        read = delay(m, now, late, name="status")
         misaligned = Cat(values[name] % ALIGNMENT != 0 for name in BUFFERS).any()
         # Inner state, for the induction.
         for name, flag in block.misaligned.items():
@@ -63,10 +66,9 @@ class Commands(_Host):
         starts, loads, aborts, refused, drained = (
             Signal(name=name) for name in ("start", "load", "abort", "refuse", "drained")
         )  # in the cycle before
-        command = self.write & (self.address == ADDRESS["COMMAND"])
+        command = write & (address == ADDRESS["COMMAND"])
         start, load, abort = (
-            command & (self.write_data == each)
-            for each in (Command.START, Command.LOAD, Command.ABORT)
+            command & (write_data == each) for each in (Command.START, Command.LOAD, Command.ABORT)
         )
         m.d.sync += [
             starts.eq(start & idle & now.loaded & values["IMAGES"].any() & ~misaligned),
@@ -75,6 +77,7 @@ class Commands(_Host):
             refused.eq(command & ~idle & ~abort),
             drained.eq(~self.outstanding),
         ]
+        self._access(m, started, address, write, write_data)
         commanded, was = Signal(), {state: before.state == state for state in State}
         m.d.sync += commanded.eq(command)
         busy = was[State.LOADING] | was[State.RUNNING]
@@ -113,6 +116,16 @@ class Commands(_Host):
         with m.If(was[State.DRAINING] & (now.state == State.IDLE)):
             m.d.comb += Assert(halted >= HALT_CYCLES)
         self._settings(m, values, started, was[State.IDLE], starts, loads)
+
+    def _access(self, m, started, address, write, write_data):
+        """The access that the block knows, for the induction."""
+        block = self.block
+        for name, written in block.written.items():
+            m.d.comb += Assert(written == (write & (address == ADDRESS[name])))
+        with m.If(started):
+            m.d.comb += Assert((block.address == address) & (block.write_data == write_data))
+            for command, asked in block.command.items():
+                m.d.comb += Assert(asked == (write_data == command))
 
     def _transitions(self, m, now, before, was, starts, loads):
         """START and LOAD leave IDLE alone; a halt ends in IDLE alone."""
@@ -175,7 +188,7 @@ PROOFS = [
         f"outstanding, after {HALT_CYCLES} cycles or more; a command's code is written once, and "
         "TIMEOUT over it where its halt does not end; status is readable in every cycle",
         top=Commands,
-        depth=2,
+        depth=3,
         cover_depth=16,
         quick=False,
     ),

@@ -158,7 +158,7 @@ class CreditsArePlaces(wiring.Component):
             Assert(~taken | (self.started & tag.conditional & (tag.work == work))),
             Assert(~(self.started & tag.conditional) | taken),
             Assert(~(tag.judged & tag.conditional)),
-            Assert(~(step.valid & ~step.first) | (tag == before)),
+            Assert(~(step.valid & ~step.first) | (_held(tag) == _held(before))),
             Cover(taken & self.taken),
         ]
 
@@ -210,6 +210,13 @@ class TasksFirst(wiring.Component):
             Assert(~(reading & ~for_base) | (self.offered & (entries.address == self.tasks.group))),
             Assert(waiting + Mux(self.offered & ~entries.task_ready, left, 0) < LONGEST_WAIT),
         ]
+
+
+def _held(tag):
+    """Of a tag what holds for all steps of its group: all but partial sums."""
+    pixels = Cat(task.pixel for task in tag.work.tasks)
+    work = Cat(tag.work.channel, tag.work.group, tag.work.weight_address, pixels)
+    return Cat(work, tag.conditional, tag.judged, tag.closing)
 
 
 PROOFS = [

@@ -22,7 +22,8 @@ class Verdict(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.gate = gate = GateComparator(self.cfg)
-        m.d.comb += [gate.partial_sums.eq(self.partial_sums), gate.threshold.eq(self.threshold)]
+        thresholds = [each.eq(self.threshold) for each in gate.thresholds]
+        m.d.comb += [gate.partial_sums.eq(self.partial_sums), *thresholds]
         # A threshold is a number of accumulator_bits; the compiler keeps to that.
         limit = 1 << self.cfg.accumulator_bits - 1
         m.d.comb += Assume((self.threshold >= -limit) & (self.threshold < limit))

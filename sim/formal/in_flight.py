@@ -20,7 +20,7 @@ class TagsInOrder(wiring.Component):
 
     ``watch`` marks one tag at a time, any tag, which lies at ``place``: ``ahead`` others are to be
     pulled before. The memory is any that keeps the promise of `Ram`: what is read from an address
-    in the cycle in which it is written may be anything.
+    in the cycle in which it is written, or in the one before, may be anything.
     """
 
     def __init__(self, cfg: Config):
@@ -50,7 +50,7 @@ class TagsInOrder(wiring.Component):
             in_flight.pull.eq(self.pull),
             # Engine: a tag is pulled after its push, fewer cycles behind it than there are places.
             Assume(~self.pull | (self.unpulled != 0)),
-            Assume(~self.push | (self.unpulled - self.pull < GROUPS - 2)),
+            Assume(~self.push | (self.unpulled - self.pull < GROUPS - 3)),
         ]
         m.d.sync += self.unpulled.eq(self.unpulled + self.push - self.pull)
         with m.If(self.pull):
@@ -96,7 +96,8 @@ class TagsInOrder(wiring.Component):
             stages.append(Signal(name=f"{half}_current_{cycle}"))
             m.d.sync += [found.eq(hit), data.eq(read), stages[-1].eq(current)]
             m.d.comb += Assert(~stages[-1] | (found & (data == marked)))
-            current, read, hit = stages[-1], data, found
+            # What is written in the next cycle counts, too: of the style distributed.
+            current, read, hit = stages[-1], data, found & ~here if cycle == 1 else found
         m.d.comb += ram.read_data.eq(Mux(hit, read, anything))
         m.d.comb += Assert(~(self.watching | self.current) | (word == marked))
         return stages

@@ -84,7 +84,7 @@ class Loads(wiring.Component):
         before = Signal.like(self.address)
         m.d.sync += before.eq(self.address)
         m.d.comb += Assume(~self.loading | (self.address == before))  # Control
-        self._stages(m, inside["crc"])
+        self._stages(m, inside)
         self._requests(m)
         self._induction(m, inside)
         self._sections(m, inside)
@@ -123,9 +123,9 @@ class Loads(wiring.Component):
             (fits, Code.BAD_LENGTH),
         )
 
-    def _stages(self, m: Module, crc):
+    def _stages(self, m: Module, inside: Inside):
         """Header, some cycles for its check, body, two for the CRC; or a word that fails."""
-        block, header = self.block, self.block.header
+        block, header, crc = self.block, self.block.header, inside["crc"]
         # A word is worked on in the cycle behind its beat.
         self.came = self._count(m, "came", COUNT, moves(block.data))
         self.arrived, self.word = arrived, word = Signal(), Signal(read_data_layout())
@@ -187,11 +187,20 @@ class Loads(wiring.Component):
         chosen, content = AnyConst(range(HEADER_WORDS)), Signal(MEMORY_BITS)
         with m.If(takes & (seen == chosen)):
             m.d.sync += content.eq(word.data)
-        place = Signal(range(2 * HEADER_WORDS))
-        m.d.comb += place.eq(chosen + Mux(seen < HEADER_WORDS, HEADER_WORDS - seen, 0))
+        landing = self._behind(m, "landing", takes & (seen == chosen))
         with m.If(self.engaged & (seen > chosen)):
-            found = header.as_value().word_select(place[: len(chosen)], MEMORY_BITS)
-            m.d.comb += self.lemma(found == content)
+            found = header.as_value().word_select(chosen, MEMORY_BITS)
+            m.d.comb += self.lemma(Mux(landing, data, found) == content)
+        # Each lands in the cycle behind its own, of this load's alone.
+        for number, lands in enumerate(inside.every("lands")):
+            took = delay(m, takes & (seen == number), 1, name=f"took_{number}", control=True)
+            last = number == HEADER_WORDS - 1
+            m.d.comb += [
+                self.lemma(lands == took),
+                self.lemma(~lands | (inside["late_data"] == data)),
+                self.lemma(~lands | ~self.loading | (seen == number + 1)),
+                self.lemma(~lands | ~self.loading | (steps[0] if last else seen < HEADER_WORDS)),
+            ]
 
     def _requests(self, m: Module):
         """Of the header; then, where it is legal, of the words behind it up to its length."""
@@ -279,7 +288,7 @@ class Loads(wiring.Component):
         header = self.block.header
         offset = HEADER_WORDS + header.program_words + PARAMETER_WORDS * header.parameters
         weights = times(header.weight_words, self.cfg.weight_beats)
-        with m.If(self.checking | Cat(self.summing_steps[1:]).any()):
+        with m.If(self.checking | Cat(self.summing_steps[2:]).any()):
             m.d.comb += [
                 self.lemma(
                     inside["descriptor_words"] == times(header.layers, len(DESCRIPTOR.words))
@@ -287,7 +296,7 @@ class Loads(wiring.Component):
                 self.lemma(inside["weight_offset"] == offset),
                 self.lemma(inside["weight_length"] == weights),
             ]
-        with m.If(self.checking | Cat(self.summing_steps[2:]).any()):
+        with m.If(self.checking | Cat(self.summing_steps[3:]).any()):
             m.d.comb += self.lemma(inside["length"] == offset + weights)
 
     def _sections(self, m: Module, inside: Inside):

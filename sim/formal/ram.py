@@ -3,7 +3,7 @@
 import functools
 from unittest import mock
 
-from amaranth.hdl import Assert, Assume, Cat, Cover, Fragment, Instance, Module, Mux, Signal
+from amaranth.hdl import Assert, Assume, Cat, Const, Cover, Fragment, Instance, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 from amaranth.utils import ceil_log2
@@ -74,12 +74,14 @@ class Contents(wiring.Component):
 
         told = delay(m, Mux(read_here, mask, 0), LATENCY, name="told", control=True)
         expected = delay(m, shadow, LATENCY, name="expected")
+        # Of a distributed memory also in the cycle behind.
+        met = delay(m, read_here, 1, name="read_before", control=True) & here
+        met = delay(m, met, LATENCY - 1, name="met", control=True)
         for target, style in KINDS:
             ram, watched = self._watched(m, target, style)
-            m.d.comb += [
-                Assert((watched & mask) == (shadow & mask)),
-                Assert((ram.read_data & told) == (expected & told)),
-            ]
+            with m.If(~met if style == "distributed" else Const(1)):
+                m.d.comb += Assert((ram.read_data & told) == (expected & told))
+            m.d.comb += Assert((watched & mask) == (shadow & mask))
         m.d.comb += Cover(told.all() & expected.any() & (self.address == self.depth - 1))
         return m
 

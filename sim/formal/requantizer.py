@@ -85,9 +85,10 @@ class Operands(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         requantizer, (low, high, residual) = requantizer_without_multipliers(m, self.cfg)
-        for port in ("sums", "multiplier", "residual", "residual_multiplier"):
+        for port in ("sums", "residual", "residual_multiplier"):
             m.d.comb += Value.cast(getattr(requantizer, port)).eq(Value.cast(getattr(self, port)))
         for row in range(self.cfg.rows):
+            m.d.comb += requantizer.multiplier[row].eq(self.multiplier)
             split = (high.left[row] << SPLIT) + low.left[row]
             m.d.comb += [
                 Assert(split == self.sums[row]),
