@@ -2,8 +2,8 @@
 
 Left to itself the placer scatters each row of the array over the whole chip, as both kinds are
 nearly all taken. Each row gets a quarter of the chip's width: its multipliers and its activation
-banks between them. Below them lie the weights, whose words all rows take, and in the middle the
-parameters and the program.
+banks between them. Between and below them lie the weights, whose words all rows take, and at the
+bottom the parameters and the program.
 """
 
 import re
@@ -36,7 +36,7 @@ ARRAY = [(0, place) for place in range(13)]
 ARRAY += [(1, place) for place in range(10)]
 ARRAY += [(2, place) for place in range(13)]
 REQUANTIZER = {"low": (1, 10), "high": (1, 11), "residual": (1, 12)}
-"""(row of multipliers, place in it) within a quarter."""
+"""(row of multipliers, place in it) within a quarter; of the array in the order of `neighbours`."""
 
 BANKS = (1, 5, 9)
 """Place of the banks of each u in a row of block RAMs, one of each buffer; others lie between."""
@@ -49,9 +49,10 @@ OTHERS = (
 )
 """What lies between the banks (--) in the left half of the chip; the right half is its mirror.
 
-Block RAM 1 of the memory with the third lowest words of two parts of the weights: c1 of parts 0 and
-1, of 2 and 3 on the right; C1 of parts 4 to 7. P: parameters and program. Found by annealing the
-lengths of the wires to a word's bits and from there to their multipliers.
+A letter is one of the memories of a part of the weights, in the order of their words, the number a
+block RAM of two parts: c1 is of parts 0 and 1, on the right of 2 and 3; C1 of 4 and 5, on the right
+of 6 and 7. P: parameters and program. Simulated annealing found it: the wires from the block RAMs
+of each bit to one place, and from there to its multipliers, are short.
 """
 
 

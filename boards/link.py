@@ -371,13 +371,11 @@ class HostLink(wiring.Component):
             m.d.comb += memory.read_request.valid.eq(1)
             with m.If(memory.read_request.ready):
                 m.d.sync += phase.eq(_Phase.FETCH_DATA)
-        with m.Case(_Phase.FETCH_DATA):
-            m.d.comb += memory.read_data.ready.eq(1)
-            with m.If(memory.read_data.valid):
-                m.d.comb += self.loads.eq(1)
-                m.d.sync += phase.eq(_Phase.SEND)
-                with m.If(memory.read_data.p.error):
-                    m.d.sync += self.status.eq(Status.MEMORY_ERROR)
+        with m.Case(_Phase.FETCH_DATA), m.If(memory.read_data.valid):
+            m.d.comb += self.loads.eq(1)
+            m.d.sync += phase.eq(_Phase.SEND)
+            with m.If(memory.read_data.p.error):
+                m.d.sync += self.status.eq(Status.MEMORY_ERROR)
 
     def _ports(self, m: Module):
         """Addresses, lengths and data; nobody looks at them at other times."""
@@ -387,6 +385,7 @@ class HostLink(wiring.Component):
             self.registers.write_data.eq(self.word),
             memory.read_request.p.address.eq(address),
             memory.read_request.p.beats.eq(1),
+            memory.read_data.ready.eq(1),  # which comes when it is awaited
             memory.write_request.p.address.eq(address),
             memory.write_request.p.beats.eq(
                 Mux(self.left >= WRITE_BEATS, WRITE_BEATS, self.left[:3])

@@ -16,8 +16,9 @@ class AxiRegisters(wiring.Component):
     write of a read-only one or of less than its four bytes gets SLVERR and changes nothing; a
     register that cannot be read gives 0.
 
-    A write takes 2 cycles from its address and data to its answer, a read 5; the next of its kind
-    is accepted when the answer has been taken. No combinational path from input to output.
+    A write takes 3 cycles from its address and data to its answer, by which the interrupt follows a
+    command, a read 5; the next of its kind is accepted when the answer has been taken. No
+    combinational path from input to output.
     """
 
     def __init__(self):
@@ -32,6 +33,7 @@ class AxiRegisters(wiring.Component):
         writes, reads, open_reads = Signal(), Signal(), Signal(REGISTER_LATENCY)
         answered = open_reads[-1]  # its data are there
         writable, readable = Signal(), Signal()
+        acts = Signal()  # what was written, in this cycle: the answer comes when it shows
 
         with m.If(axi.awvalid & axi.awready):
             m.d.sync += [axi.awready.eq(0), write_address.eq(axi.awaddr)]
@@ -41,7 +43,7 @@ class AxiRegisters(wiring.Component):
             m.d.sync += [axi.arready.eq(0), read_address.eq(axi.araddr)]
 
         m.d.comb += [
-            writes.eq(~axi.awready & ~axi.wready & ~axi.bvalid),
+            writes.eq(~axi.awready & ~axi.wready & ~axi.bvalid & ~acts),
             reads.eq(~axi.arready & ~axi.rvalid & ~open_reads.any() & ~writes),
             address.eq(Mux(writes, write_address, read_address)),
             bus.address.eq(address & ~3),
@@ -53,8 +55,10 @@ class AxiRegisters(wiring.Component):
                     m.d.comb += writable.eq("w" in register.access)
                     m.d.comb += readable.eq(1)
 
-        with m.If(writes):
+        m.d.sync += acts.eq(writes)
+        with m.If(acts):
             m.d.sync += axi.bvalid.eq(1)
+        with m.If(writes):
             m.d.sync += axi.bresp.eq(Mux(bus.write, Response.OKAY, Response.SLVERR))
         with m.If(axi.bvalid & axi.bready):
             m.d.sync += [axi.bvalid.eq(0), axi.awready.eq(1), axi.wready.eq(1)]

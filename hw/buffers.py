@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from penstock.config import BANKS, Config
 from penstock.hw.layouts import ADDRESS_BITS, bank_pointer_layout, used_address_bits
-from penstock.hw.pipeline import delay, select, spread
+from penstock.hw.pipeline import delay, lookup, select, spread
 from penstock.hw.ram import LATENCY as RAM_LATENCY
 from penstock.hw.ram import Ram
 
@@ -136,7 +136,7 @@ class ActivationBuffers(wiring.Component):
                 Mux(input_buffers[v], outputs[0][3 * u + v], outputs[1][3 * u + v])
                 for u in range(3)
             ]
-            m.d.sync += in_column[v].eq(select(choices, bank_rows[v]))
+            m.d.sync += in_column[v].eq(lookup([*choices, choices[2]], bank_rows[v]))
         word = Signal(8 * cfg.word, name=f"residual_word_{row}", reset_less=True)
         m.d.sync += word.eq(select(in_column, column))
         m.d.comb += self.residual_word[row].eq(word)

@@ -56,10 +56,9 @@ class Core(wiring.Component):
         m.submodules.engine = DomainRenamer("engine")(engine)
         m.submodules.sequencer = DomainRenamer("engine")(sequencer)
         program_loader, input_loader = ProgramLoader(cfg), InputLoader(cfg)
-        output_writer = OutputWriter()
         m.submodules.program_loader = own_reset(m, program_loader, "loader", init=0)
         m.submodules.input_loader = own_reset(m, input_loader, "input", init=1)
-        m.submodules.output_writer = own_reset(m, output_writer, "output", init=0)
+        m.submodules.output_writer = output_writer = OutputWriter()  # valid falls with the reset
         readers = [input_loader, program_loader]
         if cfg.weights == "streamed":
             m.submodules.weight_loader = weight_loader = WeightLoader(cfg)

@@ -351,7 +351,7 @@ class Engine(wiring.Component):
             name="multiplier",
         )
         for row, multiplier in enumerate(multipliers):
-            m.d.comb += requantizer.multiplier[row].eq(multiplier)
+            m.d.comb += requantizer.multipliers[row].eq(multiplier)
         mean = delay(m, pool.o.payload, 1, name="mean")
         lane = delay(m, early.output_lane, 1, name="output_lane")
         item = Signal(_item_layout(cfg))

@@ -45,7 +45,7 @@ class Requantizer(wiring.Component):
         super().__init__(
             {
                 "sums": In(data.ArrayLayout(signed(cfg.accumulator_bits), cfg.rows)),
-                "multiplier": In(data.ArrayLayout(signed(16), cfg.rows)),  # the same for each row
+                "multipliers": In(data.ArrayLayout(signed(16), cfg.rows)),  # the same for each row
                 "bias": In(signed(40)),
                 "pooled": In(1),
                 "residual": In(data.ArrayLayout(signed(9), cfg.rows)),
@@ -73,9 +73,9 @@ class Requantizer(wiring.Component):
             return unit.product
 
         low = multipliers(
-            "low", lambda row: Cat(self.sums[row][:SPLIT], Const(0, 1)), self.multiplier
+            "low", lambda row: Cat(self.sums[row][:SPLIT], Const(0, 1)), self.multipliers
         )
-        high = multipliers("high", lambda row: self.sums[row][SPLIT:].as_signed(), self.multiplier)
+        high = multipliers("high", lambda row: self.sums[row][SPLIT:].as_signed(), self.multipliers)
         residual = multipliers(
             "residual", lambda row: self.residual[row], [self.residual_multiplier] * cfg.rows
         )

@@ -69,6 +69,7 @@ class StepWalk(wiring.Component):
             self._begin_conditional(m, self.task)
             m.d.sync += [step.valid.eq(self.begin), step.first.eq(1), follow.eq(0)]
             m.d.sync += step.weight_address.eq(self.task_weights)
+            m.d.sync += later.eq(self.base)  # of none
         with m.Else():
             self._begin_base(m)
             m.d.sync += [step.valid.eq(self.begin), step.first.eq(1), follow.eq(self.dense)]

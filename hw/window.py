@@ -15,6 +15,9 @@ ADDRESS_LATENCY = RAM_LATENCY + 4
 """Cycles from a step to the bank addresses of its windows."""
 
 
+WORD_WAY = 2
+"""Cycles of a step's word on its way to the rows."""
+
 ALIGNMENT_WAY = 2
 """Cycles of an alignment on its way to the words."""
 
@@ -72,9 +75,13 @@ class WindowAddress(wiring.Component):
         m.d.comb += Cat(word.address, word.a, word.b).eq(
             Cat(self.step.address, self.step.a, self.step.b)
         )
-        word = delay(m, word, RAM_LATENCY + 1, name="word")
+        word = delay(m, word, RAM_LATENCY + 1 - WORD_WAY, name="word")
+        words = [
+            data.View(word.shape(), copy)
+            for copy in spread(m, word.as_value(), self.cfg.rows, cycles=WORD_WAY, name="word")
+        ]
         for row in range(self.cfg.rows):
-            self._row(m, row, tables, word, plane[row], pointwise[row])
+            self._row(m, row, tables, words[row], plane[row], pointwise[row])
         return m
 
     def _row(self, m: Module, row: int, tables, word, plane, pointwise):

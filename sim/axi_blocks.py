@@ -10,7 +10,7 @@ from amaranth.lib import wiring
 from penstock.config import Config
 from penstock.hw.axi_memory import AxiMemory
 from penstock.hw.axi_registers import AxiRegisters
-from penstock.hw.register_slice import RegisterSlice
+from penstock.hw.register_slice import RegisterSlice, SkidBuffer
 from penstock.sim.blocks import Blocks
 from penstock.sim.runner import bench_parameters
 
@@ -37,4 +37,5 @@ class AxiBlocks(Blocks):
 
     def make(self, cfg: Config) -> dict[str, wiring.Component]:
         memories = {f"memory{bits}": AxiMemory(bits) for bits in (32, 64, 128)}
-        return memories | {"registers": AxiRegisters(), "slice": RegisterSlice(SLICE_BITS)}
+        slices = {"slice": RegisterSlice(SLICE_BITS), "skid": SkidBuffer(SLICE_BITS)}
+        return memories | {"registers": AxiRegisters()} | slices

@@ -30,7 +30,7 @@ PREFIX = "registers__axi_"
 ALL_BYTES = 0b1111
 WRITABLE = {register.address for register in REGISTERS if "w" in register.access}
 READABLE = {register.address for register in REGISTERS}
-WRITE_LATENCY, READ_LATENCY = 2, 4
+WRITE_LATENCY, READ_LATENCY = 3, 5
 
 
 class Port:

@@ -107,13 +107,15 @@ class Side:
         return self
 
     async def write(self, **values: int):
-        """Write registers, one a cycle."""
+        """Write registers, one a cycle; returns in the cycle in which a command acts."""
         for name, value in values.items():
             self.dut.registers__address.value = ADDRESS[name]
             self.dut.registers__write_data.value = value
             self.dut.registers__write.value = 1
             await RisingEdge(self.dut.clk)
         self.dut.registers__write.value = 0
+        if "COMMAND" in values:
+            await RisingEdge(self.dut.clk)
 
     async def read(self, name: str) -> int:
         return await self.read_address(ADDRESS[name])
@@ -296,7 +298,7 @@ async def loading_runs_at_full_rate(dut):
     assert await side.load(words) == Code.OK
     if not side.stalls:
         polling = REGISTER_LATENCY + 1
-        assert cycle() - start <= len(words) + 2 * side.memory.latency + 18 + polling
+        assert cycle() - start <= len(words) + 2 * side.memory.latency + 20 + polling
 
 
 def bad_headers(cfg: Config) -> list[tuple[Code, dict[str, int]]]:

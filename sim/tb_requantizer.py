@@ -32,7 +32,7 @@ def requantizer(dut, cfg) -> Pipeline:
         "requantizer",
         {
             "sums": (data.ArrayLayout(signed(cfg.accumulator_bits), rows), 0),
-            "multiplier": (signed(16), 0),
+            "multipliers": (data.ArrayLayout(signed(16), rows), 0),
             "bias": (signed(40), 0),
             "pooled": (unsigned(1), 0),
             "residual": (data.ArrayLayout(signed(9), rows), RESIDUAL_DELAY),
@@ -64,20 +64,20 @@ def random_vector(cfg, scale: dict[str, int], residuals: tuple[int, int], kind: 
     vector["residual"] = random.choices([*residuals, 0, random.randint(*residuals)], k=cfg.rows)
     if kind == "extremes":
         vector["sums"] = random.choices([low, high, -1, 0, 1], k=cfg.rows)
-        vector["multiplier"] = random.choice([-(2**15), 2**15 - 1, 1, -1])
+        vector["multipliers"] = [random.choice([-(2**15), 2**15 - 1, 1, -1])] * cfg.rows
         vector["bias"] = random.choice([-(2**39), 2**39 - 1, 0])
     elif kind == "ties":
         shift = min(scale["shift"], 20)
         steps = random.choices(range(-300, 300), k=cfg.rows)
         wanted = [(step << shift) + (1 << shift - 1) for step in steps]
         vector["sums"] = [min(max(value, low), high) for value in wanted]
-        vector["multiplier"] = random.choice([1, -1])
+        vector["multipliers"] = [random.choice([1, -1])] * cfg.rows
         vector["bias"] = 0
     else:
         vector["sums"] = [
             random.randint(low, high) >> random.randrange(20) for _ in range(cfg.rows)
         ]
-        vector["multiplier"] = random.randint(-(2**15), 2**15 - 1)
+        vector["multipliers"] = [random.randint(-(2**15), 2**15 - 1)] * cfg.rows
         vector["bias"] = random.randint(-(2**39), 2**39 - 1) >> random.randrange(39)
     return vector
 
@@ -85,7 +85,7 @@ def random_vector(cfg, scale: dict[str, int], residuals: tuple[int, int], kind: 
 def golden(vectors: list[dict], pooled: bool, constants: dict, is_signed: bool) -> np.ndarray:
     """What gold/ makes of each vector, as an activation or a pooled mean: (vectors, rows) int64."""
     psum = np.array([vector["sums"] for vector in vectors], np.int64)
-    multiplier = np.array([vector["multiplier"] for vector in vectors], np.int16)
+    multiplier = np.array([vector["multipliers"][0] for vector in vectors], np.int16)
     bias = np.array([vector["bias"] for vector in vectors], np.int64)
     scale = constants["pool_scale" if pooled else "layer_scale"]
     residual = np.array([vector["residual"] for vector in vectors])
@@ -148,7 +148,13 @@ async def classifier_words(dut):
         sums = random.choices([-high - 1, high, -1, 0, random.randint(-high, high)], k=cfg.rows)
         bias = random.choice([-room, room, 0, -1, random.randint(-room, room)])
         vectors.append(
-            {"sums": sums, "bias": bias, "multiplier": 1, "pooled": 0, "residual": [0] * cfg.rows}
+            {
+                "sums": sums,
+                "bias": bias,
+                "multipliers": [1] * cfg.rows,
+                "pooled": 0,
+                "residual": [0] * cfg.rows,
+            }
         )
     results = await pipeline.run(vectors, LATENCY)
     assert [result["word"] for result in results] == [

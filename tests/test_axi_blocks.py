@@ -18,6 +18,7 @@ BENCHES = {
     **{f"memory{bits}": ("tb_axi_memory", 2, 3) for bits in (32, 64, 128)},
     "registers": ("tb_axi_registers", 1, 3),
     "slice": ("tb_axi_slice", 0, 3),
+    "skid": ("tb_skid_buffer", 0, 3),
 }
 """Each block's bench, and how many of its tests take stalls and how many do not."""
 
@@ -158,6 +159,10 @@ FAULTS = {
         lambda port, ports: port & ~ports.o.valid,
     ),
     "it passes ready through": ("slice", "i.ready", lambda port, ports: port & ports.o.ready),
+    "a word that waits inside is lost": ("skid", "o.ready", stuck(1)),
+    "its bits are swapped": ("skid", "o.payload", halves_swapped),
+    "it is never ready for two": ("skid", "i.ready", lambda port, ports: port & ~ports.o.valid),
+    "its ready is not a register": ("skid", "i.ready", lambda port, ports: port & ports.o.ready),
 }
 """What is wrong: the block, its port, and what the port becomes."""
 

@@ -60,9 +60,8 @@ def test_a_slice_has_no_failure():
 def keep_ties(self, platform):
     """The gate comparator with the wrong sign."""
     m = Module()
-    threshold = self.threshold[: self.cfg.accumulator_bits].as_signed()
     for row in range(self.cfg.rows):
-        m.d.sync += self.keep[row].eq(self.partial_sums[row] >= threshold)
+        m.d.sync += self.keep[row].eq(self.partial_sums[row] >= self.thresholds[row])
     return m
 
 

@@ -123,7 +123,7 @@ TEST = """
 import inspect
 from penstock.hw.gate import GateComparator
 def test_gate():
-    assert ">= threshold" not in inspect.getsource(GateComparator)
+    assert ">= self.thresholds" not in inspect.getsource(GateComparator)
 """
 
 
@@ -134,10 +134,10 @@ def test_each_outcome_from_end_to_end(tmp_path, monkeypatch):
     monkeypatch.setattr(mutate, "LADDER", ())
     monkeypatch.setattr(mutate, "DESIGNS", ("gate",))
     monkeypatch.setattr(mutate, "VERILOG", VERILOG)
-    comparison = "self.partial_sums[row] > threshold"
+    comparison = "self.partial_sums[row] > self.thresholds[row]"
     changes = {
-        "caught": (comparison, "self.partial_sums[row] >= threshold"),
-        "survived": (comparison, "self.partial_sums[row] < threshold"),
+        "caught": (comparison, comparison.replace(">", ">=")),
+        "survived": (comparison, comparison.replace(">", "<")),
         "no change": (comparison, f"({comparison})"),
         "stillborn": (comparison, "self.no_such_port"),
     }

@@ -19,7 +19,7 @@ from penstock.errors import BoardError, PenstockError, SimulationError
 from penstock.gold.runner import run as golden
 from penstock.hw.control import Control
 from penstock.hw.core import Core
-from penstock.hw.layouts import group_tag_layout
+from penstock.hw.layouts import REGISTER_LATENCY, group_tag_layout
 from penstock.hw.verilog import core_verilog
 from penstock.images import held_out_digits
 from penstock.network import SHIPPED, load_network
@@ -72,7 +72,7 @@ def test_the_gating_register(config, kept):
         context.set(control.bus.write, 1)
         await context.tick()
         context.set(control.bus.write, 0)
-        await context.tick().repeat(2)
+        await context.tick().repeat(REGISTER_LATENCY)
         read.append(context.get(control.bus.read_data))
 
     simulator.add_clock(1e-8)

@@ -20,7 +20,7 @@ _MASTER = {
 }
 """What the master drives, and how many bits."""
 
-WRITE_LATENCY = 1
+WRITE_LATENCY = 2
 """Cycles from the one in which a write's address and data are both there to its answer's."""
 
 READ_LATENCY = 2 + REGISTER_LATENCY
@@ -81,8 +81,12 @@ class Slave(wiring.Component):
         allowed = Cat((address & ~3) == each for each in writable).any() & strobes.all()
         with m.If(axi.bvalid):
             m.d.comb += Assert(has_address & has_data)  # A3.3.1
+        answers = axi.bvalid | inside["acts"]
+        with m.If(answers):
+            m.d.comb += Assert(has_address & has_data)
             m.d.comb += Assert(axi.bresp.as_value() == Mux(allowed, Response.OKAY, Response.SLVERR))
-        m.d.comb += Assert(done == (axi.bvalid & allowed))
+        m.d.comb += Assert(done == (answers & allowed))
+        m.d.comb += Assert(~axi.bvalid | ~inside["acts"])
         with m.If(has_address):  # for the induction
             m.d.comb += Assert(inside["write_address"] == address)
         with m.If(has_data):

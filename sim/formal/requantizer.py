@@ -88,7 +88,7 @@ class Operands(wiring.Component):
         for port in ("sums", "residual", "residual_multiplier"):
             m.d.comb += Value.cast(getattr(requantizer, port)).eq(Value.cast(getattr(self, port)))
         for row in range(self.cfg.rows):
-            m.d.comb += requantizer.multiplier[row].eq(self.multiplier)
+            m.d.comb += requantizer.multipliers[row].eq(self.multiplier)
             split = (high.left[row] << SPLIT) + low.left[row]
             m.d.comb += [
                 Assert(split == self.sums[row]),
