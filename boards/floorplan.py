@@ -140,9 +140,8 @@ def _others(module: dict) -> dict[str, str]:
     sites = {}
     for row, line in enumerate(OTHERS):
         for place, token in enumerate(line.split()):
-            for right in range(2):
-                if (right, token) in cells:
-                    column = len(RAMS) - 1 - place if right else place
-                    x, site = RAMS[column]
-                    sites[cells[right, token]] = f"X{x}/Y{RAM_ROWS[row]}/{site}"
+            quarter, place = divmod(place, QUARTER)
+            for right, name in ((0, cells.get((0, token))), (1, cells.get((1, token)))):
+                if name:
+                    sites[name] = _ram(3 - quarter if right else quarter, row, place)
     return sites

@@ -59,7 +59,7 @@ class HostedCore(wiring.Component):
         wiring.connect(m, requests.o, share.core.read_request)
         for name in ("read_data", "write_request", "write_data", "write_done"):
             wiring.connect(m, getattr(core.memory, name), getattr(share.core, name))
-        # Nor any from one of the link's to the next.
+        # Nor from the link's request through the memory's to the link's next step.
         m.submodules.link_requests = link_requests = RegisterSlice(request_layout())
         wiring.connect(m, link.memory.read_request, link_requests.i)
         wiring.connect(m, link_requests.o, share.link.read_request)

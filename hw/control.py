@@ -53,10 +53,9 @@ class Control(wiring.Component):
     """Registers of penstock.registers, the commands written to them, and how those end.
 
     ``load`` or ``run`` is high for one cycle, two cycles after the accepted command, as soon as
-    ``interrupt`` is low. The settings
-    then hold, whatever is written to their registers: ``program`` until the next LOAD, the others
-    as long as the state is not IDLE. LOAD ends with ``load_done`` and ``load_code``, START
-    with ``run_done``.
+    ``interrupt`` is low. The settings then hold, whatever is written to their registers:
+    ``program`` until the next LOAD, the others as long as the state is not IDLE. LOAD ends with
+    ``load_done`` and ``load_code``, START with ``run_done``.
 
     After ABORT, an error or a timeout ``halt`` is high for at least HALT_CYCLES, and until
     ``outstanding`` is low; the code is readable at once, ``interrupt`` (the done bit) rises at the

@@ -44,6 +44,9 @@ module {name} #(
     reg [WIDTH-1:0] word;
     reg [ADDRESS-1:0] kept_address;
     wire [ADDRESS-1:0] address = ADDRESS_FIRST ? kept_address : read_address;
+`ifndef SYNTHESIS
+    reg met;
+`endif
     integer i;
     always @(posedge clk) begin
         for (i = 0; i < LANES; i = i + 1)
@@ -63,7 +66,6 @@ module {name} #(
 `endif
     end
 `ifndef SYNTHESIS
-    reg met;
     initial for (i = 0; i < DEPTH; i = i + 1) memory[i] = 0;
 `endif
 endmodule

@@ -1,37 +1,18 @@
 """Bench of RegisterSlice: order, rate, and nothing that passes from side to side at once."""
 
-import random
-
 import cocotb
 from cocotb.triggers import ClockCycles, RisingEdge
 
-from penstock.sim.axi_blocks import SLICE_BITS, block_test
+from penstock.sim.axi_blocks import SLICE_BITS, WORDS, block_test, pass_words
 from penstock.sim.axi_clients import check_registered, cycle
 from penstock.sim.streams import StreamMonitor, StreamSink, StreamSource, start_clock
-
-WORDS = 400
 
 
 @block_test()
 async def words_pass_in_order(dut, fault):
     """Every word, in order; a side that always can, always does: the rate is full."""
     dut.fault.value = fault
-    source = StreamSource(dut, "slice__i", SLICE_BITS, seed=1)
-    sink = StreamSink(dut, "slice__o", SLICE_BITS, seed=2)
-    taken = StreamMonitor(dut, "slice__i", SLICE_BITS)
-    await start_clock(dut)
-    for stalls in ((0, 0), (0.5, 0), (0, 0.5), (0.3, 0.3), (0.7, 0.3), (0.1, 0.9), (0, 0)):
-        source.stalls, sink.stalls = stalls
-        sink.words.clear()
-        taken.words.clear()
-        await ClockCycles(dut.clk, 2)  # a stall that was drawn before
-        words = [random.getrandbits(SLICE_BITS) for _ in range(WORDS)]
-        source.send(*words)
-        rate = cocotb.start_soon(check_rate(dut, source, sink))
-        await sink.wait_for(WORDS)
-        assert rate.done()
-        await ClockCycles(dut.clk, 5)
-        assert sink.words == taken.words == words
+    await pass_words(dut, "slice", check_rate)
 
 
 async def check_rate(dut, source: StreamSource, sink: StreamSink):

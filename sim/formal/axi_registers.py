@@ -79,11 +79,9 @@ class Slave(wiring.Component):
 
         writable = [register.address for register in REGISTERS if "w" in register.access]
         allowed = Cat((address & ~3) == each for each in writable).any() & strobes.all()
-        with m.If(axi.bvalid):
-            m.d.comb += Assert(has_address & has_data)  # A3.3.1
         answers = axi.bvalid | inside["acts"]
         with m.If(answers):
-            m.d.comb += Assert(has_address & has_data)
+            m.d.comb += Assert(has_address & has_data)  # A3.3.1
             m.d.comb += Assert(axi.bresp.as_value() == Mux(allowed, Response.OKAY, Response.SLVERR))
         m.d.comb += Assert(done == (answers & allowed))
         m.d.comb += Assert(~axi.bvalid | ~inside["acts"])
