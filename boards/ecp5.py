@@ -41,6 +41,7 @@ class Ecp5(Family):
         "MULT18X18D": ("dsp",),
         "DP16KD": ("bram",),
     }
+    hurrying = ("--tmg-ripup",)
     carry = ("FCI", "FCO")
 
     def nextpnr_arguments(self, device: Device, seed: int, megahertz: float) -> list[str]:

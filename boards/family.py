@@ -37,6 +37,8 @@ class Family(ABC):
     """``dsp`` and ``bram`` -> what messages call them."""
     resources: Mapping[str, tuple[str, ...]]
     """Type of a packed cell -> the resources that it takes one of: lut, ff, dsp, bram."""
+    hurrying: tuple[str, ...] = ()
+    """More arguments of nextpnr, with which it does not end before the clock is met."""
     carry: tuple[str, str]
     """Ports of a packed cell by which carry chains are linked."""
 

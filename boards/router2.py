@@ -12,19 +12,52 @@ FEW = 50
 """With so many overused wires or fewer it may take longer, while it has no more than about twice
 as many again."""
 
+CLOCK_PATIENCE = 60
+"""Iterations with so few without fewer late connections than ever before, after which the clock
+will not be met. A connection is late where the slowest path through it is."""
+
 
 def stuck(folder: Path) -> str | None:
     """Why the routing in a folder is hopeless, None while it is not."""
+    iterations = _iterations(folder)
+    if not iterations:
+        return None
+    wires = _Count([overused for overused, _ in iterations])
+    if wires.waited >= PATIENCE and (wires.least > FEW or wires.last > 2 * wires.least + FEW // 2):
+        return wires.told("overused wires", len(iterations))
+    if _late(iterations):
+        late = _Count([late for overused, late in iterations if overused <= FEW])
+        if late.waited >= CLOCK_PATIENCE:
+            return late.told("connections too late for the clock", len(iterations))
+    return None
+
+
+def misses_clock(folder: Path) -> bool:
+    """Whether nothing but the clock keeps the routing in a folder from its end."""
+    return _late(_iterations(folder))
+
+
+def _late(iterations: list[tuple[int, int]]) -> bool:
+    return bool(iterations) and iterations[-1][0] <= FEW and iterations[-1][1] > 0
+
+
+def _iterations(folder: Path) -> list[tuple[int, int]]:
+    """Overused wires and late connections after each iteration."""
     log = folder / LOG
     text = log.read_text(errors="replace") if log.exists() else ""
-    counts = [int(count) for count in re.findall(r"iter=\d+ .*?overused=(\d+)", text)]
-    if not counts:
-        return None
-    least = min(counts)
-    waited = len(counts) - 1 - counts.index(least)
-    if waited < PATIENCE or (least <= FEW and counts[-1] <= 2 * least + FEW // 2):
-        return None
-    return (
-        f"routing given up after {len(counts)} iterations: {counts[-1]} overused wires, {least} at"
-        f" best, {waited} iterations ago"
-    )
+    found = re.findall(r"iter=\d+ .*?overused=(\d+)(?:.*? tmgfail=(\d+))?", text)
+    return [(int(overused), int(late or 0)) for overused, late in found]
+
+
+class _Count:
+    """What should become less, iteration by iteration."""
+
+    def __init__(self, counts: list[int]):
+        self.last, self.least = counts[-1], min(counts)
+        self.waited = len(counts) - 1 - counts.index(self.least)
+
+    def told(self, what: str, iterations: int) -> str:
+        return (
+            f"routing given up after {iterations} iterations: {self.last} {what}, {self.least} at"
+            f" best, {self.waited} iterations ago"
+        )

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from penstock.boards.family import NETLIST, PLACED, REPORT, TOP, VERILOG, Device, Family
-from penstock.boards.router2 import stuck
+from penstock.boards.router2 import misses_clock, stuck
 from penstock.boards.tools import Tool
 from penstock.boards.top import Top
 from penstock.config import Config
@@ -109,12 +109,15 @@ class Flow:
 
     def _route_seed(self, files: Mapping[str, str], number: int, megahertz: float) -> Seed:
         arguments = self.family.nextpnr_arguments(self.device, number, megahertz)
-        path = _path("seed", files, arguments, self.nextpnr)
+        hurried = [*arguments, *self.family.hurrying]
+        path = _path("seed", files, hurried, self.nextpnr)
         if not path.exists():
             with _whole(path) as work:
                 _write(work, files)
                 started = time.monotonic()
-                code = self.nextpnr.run(arguments, work, stuck)
+                code = self.nextpnr.run(hurried, work, stuck)
+                if code and misses_clock(work):  # then as it comes
+                    code = self.nextpnr.run(arguments, work, stuck)
                 seconds = time.monotonic() - started
                 if code < 0 or (code and "ERROR" not in self.nextpnr.tail(work)):
                     raise SynthesisError(f"nextpnr broke off:\n{self.nextpnr.tail(work)}")

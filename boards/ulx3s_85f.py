@@ -65,7 +65,7 @@ BOARD = BoardDescription(
     device=LFE5U_85F,
     platform=ULX3S_85F_Platform,
     config=preset("ulx3s-85f"),
-    clock_hz=75_000_000,
+    clock_hz=100_000_000,
     top=Ulx3s,
     loader="ulx3s",
 )

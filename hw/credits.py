@@ -1,6 +1,6 @@
 """Credits: how many places of a queue nobody holds."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -31,11 +31,14 @@ class Credits(wiring.Component):
         m = Module()
         places, kept = self.places, self.kept
         count = Signal(range(places + 1), init=places)  # free, without `take` and `give`
-        after = Signal.like(count)
-        least = [Signal(init=1, name=f"least_{kept + more}") for more in range(3)]
+        least = [Signal(init=1, name=f"least_{kept + spare}") for spare in range(3)]
         full, one_held = Signal(init=1), Signal()
+        # The next count, as `give_next` and `take_next` may change it, which come from afar.
+        fewer, same, more = (Signal.like(count, name=name) for name in ("fewer", "same", "more"))
         m.d.comb += [
-            after.eq(count - self.take + self.give - self.take_next + self.give_next),
+            fewer.eq(count - self.take + self.give - 1),
+            same.eq(count - self.take + self.give),
+            more.eq(count - self.take + self.give + 1),
             self.enough.eq(
                 least[2]
                 | (least[1] & (self.give | ~self.take))
@@ -43,7 +46,16 @@ class Credits(wiring.Component):
             ),
             self.all_free.eq((full | (one_held & self.give)) & ~self.take),
         ]
-        m.d.sync += [count.eq(after), full.eq(after == places), one_held.eq(after == places - 1)]
-        for flag, free in zip(least, range(kept, kept + 3), strict=True):
-            m.d.sync += flag.eq(after >= free if free else 1)
+
+        def then(of):
+            changed = Mux(self.give_next, of(more), of(fewer))
+            return Mux(self.give_next == self.take_next, of(same), changed)
+
+        m.d.sync += [
+            count.eq(then(lambda free: free)),
+            full.eq(then(lambda free: free == places)),
+            one_held.eq(then(lambda free: free == places - 1)),
+        ]
+        for flag, bound in zip(least, range(kept, kept + 3), strict=True):
+            m.d.sync += flag.eq(then(lambda free, bound=bound: free >= bound))
         return m

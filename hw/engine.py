@@ -286,14 +286,11 @@ class Engine(wiring.Component):
             thresholds = spread(
                 m, pointers.parameter.threshold, cfg.rows, cycles=1, name="threshold"
             )
-            for row, threshold in enumerate(thresholds):
+            for row, (threshold, task) in enumerate(zip(thresholds, tag.work.tasks, strict=True)):
                 m.d.comb += gate.thresholds[row].eq(threshold)
+                m.d.comb += gate.asked[row].eq(valid & tag.judged & task.pixel.valid)
 
         # With the verdict: tasks to the queue, the others are final.
-        asked = Signal(cfg.rows)  # rows with an output to be judged
-        pixels = [task.pixel for task in tag.work.tasks]
-        m.d.comb += asked.eq(Mux(valid & tag.judged, Cat(pixel.valid for pixel in pixels), 0))
-        asked = delay(m, asked, JUDGE_STAGE, name="asked")
         sums = delay(m, sums, JUDGE_STAGE, name="judged_sums")
         tag = delay(m, tag, JUDGE_STAGE, name="judged_tag")
         valid = delay(m, valid, JUDGE_STAGE, name="judged_valid", control=True)
@@ -302,7 +299,7 @@ class Engine(wiring.Component):
             m.d.comb += inside[row].eq(tag.work.tasks[row].pixel.valid)
         final = inside
         if cfg.gating:
-            final = self._judge(m, asked & gate.keep, sums, tag, valid, inside)
+            final = self._judge(m, gate.keep, sums, tag, valid, inside)
         self._requantize(m, sums, tag, valid, final, parameter, pointers)
 
     def _judge(self, m: Module, keep, sums, tag, valid, inside):
@@ -335,9 +332,13 @@ class Engine(wiring.Component):
         wait = stage - JUDGE_STAGE
         # A pooled sum takes the place of a group where none comes; decided a cycle before.
         early = delay(m, parameter, stage - 1, name="parameter")
-        taken = delay(m, valid, wait - 1, name="result_valid", control=True)
+        comes = delay(m, valid, wait - 2, name="result_valid", control=True)
+        taken = delay(m, comes, 1, name="result_taken", control=True)
         pooling = Signal()
-        m.d.comb += [pool.o.ready.eq(~taken), pooling.eq(pool.o.valid & ~taken)]
+        m.d.comb += [
+            pool.o.ready.eq(own_register(m, ~comes, name="pool_ready")),  # ~taken, near the pool
+            pooling.eq(pool.o.valid & ~taken),
+        ]
         normal, pooled = (
             delay(m, value, 1, name=name, control=True)
             for name, value in (("normal", taken), ("pooled", pooling))
@@ -426,11 +427,13 @@ class Engine(wiring.Component):
     def _write(self, m: Module, item, requantizer):
         """Requantized results: to the pooling of a fused layer, else to the write queue."""
         cfg, layer, pool, queue = self.cfg, self.result_layer, self.pool, self.write_queue
-        valid = delay(m, item.valid, REQUANTIZER_LATENCY, name="item_valid", control=True)
+        for_pool = item.valid & layer.pool & ~item.pooled
+        into_pool, into_queue = (
+            delay(m, value, REQUANTIZER_LATENCY, name=name, control=True)
+            for name, value in (("for_pool", for_pool), ("for_queue", item.valid & ~for_pool))
+        )
         item = delay(m, item, REQUANTIZER_LATENCY, name="item")
-        into_pool = Signal()
         m.d.comb += [
-            into_pool.eq(valid & layer.pool & ~item.pooled),
             pool.pixels.eq(layer.pool_pixels),
             pool.signed.eq(layer.low[-1]),
             pool.restart.eq(self.swapping),
@@ -440,7 +443,7 @@ class Engine(wiring.Component):
             pool.i.payload.channel.eq(item.channel),
             pool.i.payload.pointer.eq(item.pointers[0]),
             pool.i.payload.lane.eq(item.lane),
-            queue.i.valid.eq(valid & ~into_pool),
+            queue.i.valid.eq(into_queue),
             queue.i.payload.lane.eq(item.lane),
             queue.i.payload.buffer.eq(layer.output_buffer),
             queue.i.payload.raw.eq(layer.raw),

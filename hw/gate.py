@@ -11,7 +11,7 @@ LATENCY = 1
 
 
 class GateComparator(wiring.Component):
-    """``keep[row] = partial_sums[row] > threshold``: strict, a tie is skipped.
+    """``keep[row] = asked[row] & (partial_sums[row] > threshold)``: strict, a tie is skipped.
 
     One group of partial sums per cycle, latency 1 cycle, no backpressure.
     Source: Hua et al., NeurIPS 2019, with the gate's batch norm folded into the threshold.
@@ -24,6 +24,7 @@ class GateComparator(wiring.Component):
                 "partial_sums": In(data.ArrayLayout(signed(cfg.accumulator_bits), cfg.rows)),
                 # The same for each row.
                 "thresholds": In(data.ArrayLayout(signed(cfg.accumulator_bits), cfg.rows)),
+                "asked": In(cfg.rows),  # rows with an output to be judged
                 "keep": Out(cfg.rows),
             }
         )
@@ -31,5 +32,7 @@ class GateComparator(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         for row in range(self.cfg.rows):
-            m.d.sync += self.keep[row].eq(self.partial_sums[row] > self.thresholds[row])
+            # The sign of an exact difference: the last bit of one carry chain, nothing behind it.
+            difference = self.thresholds[row] - self.partial_sums[row]
+            m.d.sync += self.keep[row].eq(self.asked[row] & difference[-1])
         return m

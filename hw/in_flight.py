@@ -43,20 +43,24 @@ class InFlight(wiring.Component):
         write_index = Signal(range(GROUPS))
         read_index = Signal.like(write_index)
         following = Signal.like(write_index)
+        pushed = Signal.like(write_index)
         head_indices = spread(m, following, 2, cycles=1, name="head_index")
+        write_indices = spread(m, pushed, 2, cycles=1, name="write_index")
+        m.d.comb += pushed.eq(write_index + self.push)
         m.d.sync += [
-            write_index.eq(write_index + self.push),
+            write_index.eq(pushed),
             read_index.eq(read_index + self.pull),
         ]
         m.d.comb += following.eq(Mux(self.pull, read_index, head_indices[0]))
         tag, head = self.tag.as_value(), []
         half = -(-len(tag) // 2)
-        for part, head_index in zip((tag[:half], tag[half:]), head_indices, strict=True):
+        parts = zip((tag[:half], tag[half:]), write_indices, head_indices, strict=True)
+        for part, part_index, head_index in parts:
             ram = Ram(width=len(part), depth=GROUPS, style="distributed", target=self.cfg.target)
             m.submodules += ram
             m.d.comb += [
                 ram.write_enable.eq(1),
-                ram.write_address.eq(write_index),
+                ram.write_address.eq(part_index),
                 ram.write_data.eq(part),
                 ram.read_address.eq(head_index),
             ]

@@ -76,6 +76,7 @@ class ReadArbiter(wiring.Component):
 
     One beat per cycle, latency 1 cycle for requests, 0 for data; applies backpressure: a client
     that refuses its data holds up all. ``depth`` requests may wait behind the one being answered.
+    A request has at least one beat.
 
     ``outstanding`` is high while beats are still to come. While ``drain`` is high no request is
     granted, and beats that still come are dropped.
@@ -104,11 +105,13 @@ class ReadArbiter(wiring.Component):
         m.submodules.fifo = fifo = SyncFIFO(width=route.size, depth=self.depth)
         granted = Signal(route)
         waiting = data.View(route, fifo.r_data)
-        current = Signal(route)  # beats = 0: none
+        # Whose beats come, one bit at most, and how many more; all else hangs on these few bits.
+        receivers = Signal(self.clients)
+        beats, last_beat = Signal(waiting.beats.shape()), Signal()
 
         self._grant(m, fifo, granted)
-        self._answer(m, fifo, waiting, current)
-        m.d.comb += self.outstanding.eq(self.read_request.valid | fifo.r_rdy | current.beats.any())
+        self._answer(m, fifo, waiting, receivers, beats, last_beat)
+        m.d.comb += self.outstanding.eq(self.read_request.valid | fifo.r_rdy | receivers.any())
         return m
 
     def _grant(self, m, fifo, granted):
@@ -141,23 +144,24 @@ class ReadArbiter(wiring.Component):
                 m.d.comb += granted.client.eq(client)
                 m.d.comb += granted.beats.eq(self.request[client].p.beats)
 
-    def _answer(self, m, fifo, waiting, current):
+    def _answer(self, m, fifo, waiting, receivers, beats, last_beat):
         answered = Signal()
-        m.d.comb += answered.eq(self.read_data.valid & self.read_data.ready)
-        with m.If(current.beats.any()):
-            with m.If(self.drain):
-                m.d.comb += self.read_data.ready.eq(1)
-            with m.Else(), m.Switch(current.client):
-                for client in range(self.clients):
-                    with m.Case(client):
-                        m.d.comb += self.read_data.ready.eq(self.data[client].ready)
-                        m.d.comb += self.data[client].valid.eq(self.read_data.valid)
-        for beats in self.data:
-            m.d.comb += beats.payload.eq(self.read_data.payload)
-
+        ready = Cat(client.ready for client in self.data) | self.drain.replicate(self.clients)
+        m.d.comb += [
+            self.read_data.ready.eq((receivers & ready).any()),
+            answered.eq(self.read_data.valid & self.read_data.ready),
+        ]
+        for receives, client in zip(receivers, self.data, strict=True):
+            m.d.comb += [
+                client.valid.eq(receives & self.read_data.valid & ~self.drain),
+                client.payload.eq(self.read_data.payload),
+            ]
         with m.If(answered):
-            m.d.sync += current.beats.eq(current.beats - 1)
-        with m.If(~current.beats.any() | (answered & (current.beats == 1))):
+            m.d.sync += [beats.eq(beats - 1), last_beat.eq(beats == 2)]
+        with m.If(~receivers.any() | (answered & last_beat)):
             m.d.comb += fifo.r_en.eq(1)
-            with m.If(fifo.r_rdy):
-                m.d.sync += current.eq(waiting)
+            m.d.sync += [
+                receivers.eq(Mux(fifo.r_rdy, 1 << waiting.client, 0)),
+                beats.eq(waiting.beats),
+                last_beat.eq(waiting.beats == 1),
+            ]

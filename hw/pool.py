@@ -68,7 +68,6 @@ class GlobalAveragePool(wiring.Component):
         pairs = [
             Signal(signed(10), name=f"pair_{row}", reset_less=True) for row in range(0, cfg.rows, 2)
         ]
-        subtotal = Signal(signed(9 + cfg.rows.bit_length()))
         pixels = Signal(range(cfg.rows + 1))
         index = Signal(bits)
         pointer = Signal(bank_pointer_layout(), reset_less=True)
@@ -81,7 +80,6 @@ class GlobalAveragePool(wiring.Component):
             lane.eq(group.lane),
         ]
         m.d.sync += [pair.eq(sum(terms[2 * k :][:2])) for k, pair in enumerate(pairs)]
-        m.d.comb += subtotal.eq(sum(pairs))
         oldest, oldest_then = Signal(bits), Signal(bits)
         leaves = Signal()
         offers, full_then = [], []
@@ -100,7 +98,7 @@ class GlobalAveragePool(wiring.Component):
             with m.If(arrived & (index == channel)):
                 m.d.sync += [
                     empty.eq(0),
-                    total.eq(Mux(empty, 0, total) + subtotal),
+                    total.eq(_sum([Mux(empty, 0, total).as_signed(), *pairs])),
                     left.eq(due - pixels),
                     full.eq(due == pixels),
                     held_pointer.eq(pointer),
@@ -123,3 +121,12 @@ class GlobalAveragePool(wiring.Component):
         ]
         m.d.sync += [oldest.eq(oldest_then), self.o.valid.eq(lookup(full_then, oldest_then))]
         return m
+
+
+def _sum(terms):
+    """The sum of signed terms with one carry chain behind a LUT for each that is more than two."""
+    while len(terms) > 2:
+        one, two, three, *others = terms
+        carries = (one & two) | (one & three) | (two & three)
+        terms = [one ^ two ^ three, carries << 1, *others]
+    return sum(terms)

@@ -94,7 +94,7 @@ class ProgramLoader(wiring.Component):
             reader.halt.eq(self.halt),
             crc.data.eq(late_data),
             crc.valid.eq(delay(m, summing, 1, name="crc_valid", control=True)),
-            crc.start.eq(idle),
+            crc.start.eq(own_register(m, idle, name="crc_start")),
         ]
         m.d.sync += idle.eq(phase == _Phase.IDLE)
         m.d.sync += last_summed.eq(phase == _Phase.CRC)

@@ -20,13 +20,21 @@ RESIDUAL_DELAY = 2
 
 
 FINE_BITS = 3
-FINE = (1 << FINE_BITS) - 1
-"""The second of two shifts, at most; the first is by a multiple of 8."""
+"""Of a shift: by up to 7, behind one by a multiple of 8."""
+
+LIMIT_BITS = 9 + (1 << FINE_BITS)
+"""A bound, not yet shifted by that."""
 
 
 def scale_layout() -> data.StructLayout:
     """Constants of one layer's (or one pooling's) requantization."""
     return data.StructLayout({"shift": 5, "low": signed(9), "high": signed(9)})
+
+
+def _limited_scale_layout() -> data.StructLayout:
+    """With what is less than ``low``, or more than ``high``, before the fine shift."""
+    limits = {"least": signed(LIMIT_BITS), "beyond": signed(LIMIT_BITS)}
+    return data.StructLayout({"scale": scale_layout(), **limits})
 
 
 class Requantizer(wiring.Component):
@@ -93,9 +101,12 @@ class Requantizer(wiring.Component):
         roundings = to_rows(Mux(pooled, rounds[1], rounds[0]), "rounding")
         last = delay(m, pooled, 2, name="last_pooled")
         pooled = to_rows(pooled, "pooled_row")
-        scale = Mux(last, self.pool_scale, self.layer_scale)
-        scales = to_rows(scale, "scale")
-        coarse_scales = spread(m, scale, cfg.rows, cycles=2, name="coarse_scale")
+        limited = [
+            self._limited(m, name, scale)
+            for name, scale in (("pool", self.pool_scale), ("layer", self.layer_scale))
+        ]
+        scales = to_rows(Mux(last, self.pool_scale, self.layer_scale), "scale")
+        coarse_scales = spread(m, Mux(last, *limited), cfg.rows, cycles=2, name="coarse_scale")
         words = []
         for row in range(cfg.rows):
             product = Signal(signed(product_bits), name=f"product_{row}", reset_less=True)
@@ -104,10 +115,13 @@ class Requantizer(wiring.Component):
             added = Signal(signed(32), name=f"added_{row}", reset_less=True)
             total = Signal(signed(total_bits), name=f"total_{row}", reset_less=True)
             coarse = Signal(signed(total_bits), name=f"coarse_{row}", reset_less=True)
-            fine = Signal(signed(total_bits), name=f"fine_{row}", reset_less=True)
+            fine = Signal(8, name=f"fine_{row}", reset_less=True)
+            below = Signal(name=f"below_{row}", reset_less=True)
+            above = Signal(name=f"above_{row}", reset_less=True)
+            value = Signal(8, name=f"value_{row}", reset_less=True)
             scale = data.View(scale_layout(), scales[row])
-            coarse_scale = data.View(scale_layout(), coarse_scales[row])
-            fine_scale = delay(m, coarse_scale, 1, name=f"fine_scale_{row}")
+            limits = data.View(_limited_scale_layout(), coarse_scales[row])
+            bounds = delay(m, limits.scale, 1, name=f"bounds_{row}")
             negative = self.relu_before_add & ~pooled[row] & biased[-1]
             m.d.sync += [
                 product.eq((high[row] << SPLIT) + low[row]),
@@ -116,24 +130,33 @@ class Requantizer(wiring.Component):
                 added.eq(Mux(pooled[row], 0, residual[row]) + roundings[row]),
                 total.eq(clipped + added),
                 coarse.eq(total >> (scale.shift[FINE_BITS:] << FINE_BITS)),
-                fine.eq(coarse >> coarse_scale.shift[:FINE_BITS]),
+                fine.eq(coarse >> limits.scale.shift[:FINE_BITS]),
+                value.eq(Mux(below, bounds.low, Mux(above, bounds.high, fine))),
             ]
-            # Bounds have 9 bits: a value that has more is beyond one of them. Bits that no fine
-            # shift brings among them are looked at a cycle before.
-            beyond = Signal(name=f"beyond_{row}", reset_less=True)
-            top = coarse[8 + FINE :]
-            m.d.sync += beyond.eq(top != coarse[-1].replicate(len(top)))
-            negative, kept = fine[-1], fine[:9].as_signed()
-            wide = beyond | (fine[8 : 9 + FINE] != negative.replicate(1 + FINE))
-            with m.If(Mux(wide, negative, kept < fine_scale.low)):
-                m.d.sync += self.values[row].eq(fine_scale.low)
-            with m.Elif(wide | (kept > fine_scale.high)):
-                m.d.sync += self.values[row].eq(fine_scale.high)
-            with m.Else():
-                m.d.sync += self.values[row].eq(kept)
+            # Compared before the fine shift, as signs of differences: nothing lies behind a carry
+            # chain but whether there are bits above it.
+            negative, top = coarse[-1], coarse[LIMIT_BITS - 1 :]
+            wide = top != negative.replicate(len(top))
+            kept = coarse[:LIMIT_BITS].as_signed()
+            m.d.sync += [
+                below.eq(Mux(wide, negative, (kept - limits.least)[-1])),
+                above.eq(~Mux(wide, negative, (kept - limits.beyond)[-1])),
+            ]
+            m.d.comb += self.values[row].eq(value)
             words.append(total[:32])
         m.d.comb += self.word.eq(delay(m, words[0], 3, name="word").as_signed())
         return m
+
+    def _limited(self, m: Module, name: str, scale):
+        """The scale with its limits, constants of the layer."""
+        limited = Signal(_limited_scale_layout(), name=f"{name}_limited", reset_less=True)
+        fine = scale.shift[:FINE_BITS]
+        m.d.sync += [
+            limited.scale.eq(scale),
+            limited.least.eq(scale.low << fine),
+            limited.beyond.eq((scale.high + 1) << fine),
+        ]
+        return limited
 
     def _rounding(self, m: Module, name: str, scale, enable):
         """2^(S-1), a constant of the layer; 0 where nothing is shifted."""

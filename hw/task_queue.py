@@ -13,7 +13,8 @@ from penstock.hw.layouts import (
     task_group_layout,
     task_layout,
 )
-from penstock.hw.pipeline import datapath_register, select
+from penstock.hw.pipeline import datapath_register, select, spread
+from penstock.hw.register_slice import SkidBuffer
 
 
 def verdict_layout(cfg: Config) -> data.StructLayout:
@@ -84,10 +85,16 @@ class TaskQueue(wiring.Component):
         held = Signal(range(rows))  # staged tasks of a group that is still open
         total, count = Signal(range(2 * rows)), Signal(range(rows + 1))
         overflow, complete, pushed = Signal(), Signal(), Signal()
+        still_held = Signal.like(held)
+        shifts = spread(m, still_held, rows, cycles=1, name="shift")  # `held`, for many bits
         merged = Signal(data.ArrayLayout(task_layout(cfg), rows))
         m.d.comb += [
             total.eq(held + arriving_count),
-            overflow.eq(total > rows if rows > 1 else 0),
+            # Hundreds of bits hang on it: a table of both counts.
+            overflow.eq(
+                Cat((held == h) & (arriving_count > rows - h) for h in range(1, rows)).any()
+            ),
+            still_held.eq(Mux(complete, 0, count)),
             count.eq(Mux(overflow, total - rows, total)),
             complete.eq((count == rows) | (arriving_closing & (count != 0))),
             pushed.eq(flush | overflow),
@@ -95,11 +102,12 @@ class TaskQueue(wiring.Component):
         m.d.sync += [
             staged_count.eq(count),
             flush.eq(complete),
-            held.eq(Mux(complete, 0, count)),
+            held.eq(still_held),
         ]
         for slot in range(rows):
-            arrives = select([arriving[(slot - before) % rows] for before in range(rows)], held)
-            taken = held > slot if slot < rows - 1 else Const(0)
+            shift = shifts[slot]
+            arrives = select([arriving[(slot - before) % rows] for before in range(rows)], shift)
+            taken = shift > slot if slot < rows - 1 else Const(0)
             m.d.comb += merged[slot].eq(Mux(flush | taken, staged[slot], arrives))
             with m.If(overflow | ~taken):
                 m.d.sync += staged[slot].eq(arrives)
@@ -124,11 +132,14 @@ class TaskQueue(wiring.Component):
             width=queued.shape().size,
             depth=cfg.queue_groups + 1,  # one in the output register
         )
+        # A task is taken late in a cycle: hundreds of enables would follow from that.
+        m.submodules.buffer = buffer = SkidBuffer(queued.shape())
         m.d.comb += [
             fifo.w_en.eq(self.pushed),
             fifo.w_data.eq(queued),
-            self.o.valid.eq(fifo.r_rdy),
-            self.o.payload.eq(fifo.r_data),
-            fifo.r_en.eq(self.o.ready),
+            buffer.i.valid.eq(fifo.r_rdy),
+            buffer.i.payload.eq(fifo.r_data),
+            fifo.r_en.eq(buffer.i.ready),
         ]
+        wiring.connect(m, buffer.o, wiring.flipped(self.o))
         return m

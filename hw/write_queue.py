@@ -15,7 +15,7 @@ from penstock.hw.layouts import (
 )
 from penstock.hw.output_writer import raw_result_layout
 from penstock.hw.pipeline import lookup
-from penstock.hw.register_slice import LateReadySlice
+from penstock.hw.register_slice import LateReadySlice, SkidBuffer
 
 DECISION_LATENCY = 2
 """Cycles from a residual to the writes that it holds back."""
@@ -128,13 +128,15 @@ class WriteQueue(wiring.Component):
             result = fifo.r_rdy & ~head.raw & head.valid[row]
             m.d.comb += granted[row].eq(result & ~done[row] & ~blocks[row])
         # A classifier's word leaves with a set of no results.
+        m.submodules.words = words = SkidBuffer(raw_result_layout())
+        wiring.connect(m, words.o, wiring.flipped(self.word))
         leaving, word = Signal(), Signal()
         m.d.comb += [
             word.eq(fifo.r_rdy & head.raw & head.valid[0]),
-            self.word.valid.eq(word & chosen.i.ready),
-            self.word.payload.data.eq(head.content.word),
-            self.word.payload.last.eq(head.last),
-            chosen.i.valid.eq(fifo.r_rdy & (self.word.ready | ~word)),
+            words.i.valid.eq(word & chosen.i.ready),
+            words.i.payload.data.eq(head.content.word),
+            words.i.payload.last.eq(head.last),
+            chosen.i.valid.eq(fifo.r_rdy & (words.i.ready | ~word)),
             chosen.i.payload.lane.eq(head.lane),
             chosen.i.payload.buffer.eq(head.buffer),
             chosen.i.payload.pooled.eq(head.pooled),

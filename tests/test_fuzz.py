@@ -61,7 +61,9 @@ def keep_ties(self, platform):
     """The gate comparator with the wrong sign."""
     m = Module()
     for row in range(self.cfg.rows):
-        m.d.sync += self.keep[row].eq(self.partial_sums[row] >= self.thresholds[row])
+        m.d.sync += self.keep[row].eq(
+            self.asked[row] & (self.partial_sums[row] >= self.thresholds[row])
+        )
     return m
 
 

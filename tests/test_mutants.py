@@ -123,7 +123,7 @@ TEST = """
 import inspect
 from penstock.hw.gate import GateComparator
 def test_gate():
-    assert ">= self.thresholds" not in inspect.getsource(GateComparator)
+    assert "partial_sums[row] - 1" not in inspect.getsource(GateComparator)
 """
 
 

@@ -14,9 +14,10 @@ from penstock.boards import synth_command, synthesis, tools
 from penstock.boards.blocks import BLOCKS, OTHER, part, words
 from penstock.boards.measured import critical_path, fmax_mhz, performance
 from penstock.boards.record import FORMAT, load_record, record_text, with_board
-from penstock.boards.router2 import stuck
+from penstock.boards.router2 import misses_clock, stuck
 from penstock.boards.run_record import board_cycles
 from penstock.boards.tools import Tool
+from penstock.boards.top import elaborate_top
 from penstock.cli import main
 from penstock.config import preset
 from penstock.errors import PenstockError, SynthesisError
@@ -262,10 +263,13 @@ json.dump({{'modules': {{'top': {{'cells': cells}}}}}}, open('placed.json', 'w')
     assert record.read_bytes() == before
 
 
-def iterations(*counts: int) -> str:
-    """A log of router2 with so many overused wires after each iteration."""
-    line = "Info:     iter={} wires=7 overused={} overuse={} archfail=NA\n"
-    return "".join(line.format(n, count, count + 1) for n, count in enumerate(counts, 1))
+def iterations(*counts: int, late: tuple[int, ...] = ()) -> str:
+    """A log of router2 with so many overused wires, and late connections, after each iteration."""
+    text = ""
+    for n, count in enumerate(counts):
+        text += f"Info:     iter={n + 1} wires=7 overused={count} overuse={count + 1} "
+        text += f"tmgfail={late[n]} archfail=NA\n" if late else "archfail=NA\n"
+    return text
 
 
 @pytest.mark.parametrize(
@@ -283,6 +287,48 @@ def iterations(*counts: int) -> str:
 def test_a_routing_that_gets_nowhere(counts, is_stuck, tmp_path):
     (tmp_path / "nextpnr.log").write_text(iterations(*counts))
     assert (stuck(tmp_path) is not None) == is_stuck
+    assert not misses_clock(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("counts", "late", "is_stuck", "is_late"),
+    [
+        ((900, 51), (9, 9), False, False),
+        ((900, 50), (9, 9), False, True),
+        # While wires are overused nothing is known of the clock.
+        ((*[900] * 9, 800, *[50] * 60), (*[0] * 10, *[3] * 60), False, True),
+        ((*[900] * 9, 800, *[50] * 61), (*[0] * 10, *[3] * 61), True, True),
+        ((900, *[0] * 61), (7, 3, *[4] * 60), True, True),
+        ((900, *[0] * 61), (7, *[4] * 60, 3), False, True),
+        ((900, *[1] * 99), (7, *[4, 0] * 49, 0), False, False),
+    ],
+)
+def test_a_clock_that_is_not_met(counts, late, is_stuck, is_late, tmp_path):
+    (tmp_path / "nextpnr.log").write_text(iterations(*counts, late=late))
+    assert (stuck(tmp_path) is not None) == is_stuck
+    assert misses_clock(tmp_path) == is_late
+
+
+def test_what_misses_its_clock_is_routed_all_the_same(made, small, monkeypatch, tmp_path):
+    monkeypatch.setattr(tools, "_WATCHED_EVERY", 0.5)
+    top = elaborate_top(small.BOARD)
+    assert top.constraints.count(" 25000000.0 HZ") == 1
+    constraints = top.constraints.replace(" 25000000.0 HZ", " 1000000000.0 HZ")  # doubled
+    top = dataclasses.replace(top, constraints=constraints)
+    folder = netlist(made)
+    monkeypatch.setenv("PENSTOCK_BUILD", str(tmp_path))
+    runs, run = [], Tool.run
+
+    def told(tool, arguments, work, *others):
+        runs.append((arguments, run(tool, arguments, work, *others), tool.tail(work)))
+        return runs[-1][1]
+
+    monkeypatch.setattr(Tool, "run", told)
+    (seed,) = synthesis.Flow(small.BOARD.device).route(top, folder, [1], small.BOARD.config)
+    assert seed.routed and 50 < fmax_mhz(seed.report()) < 2000
+    (hurried, first, said), (arguments, second, _) = runs
+    assert first and "connections too late for the clock" in said
+    assert hurried == [*arguments, "--tmg-ripup"] and second == 0
 
 
 def test_such_a_routing_is_given_up(monkeypatch, tmp_path):

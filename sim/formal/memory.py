@@ -155,8 +155,16 @@ class Arbiter(wiring.Component):
 
     def _induction(self, m, inside, words, pending, ahead, owner):
         """Where the words go that are still to come: the burst that is answered, those behind."""
-        current, fifo = inside["current"], InsideFifo(m, inside.block("fifo"))
-        places = [(current.beats.any(), current)]
+        receivers, beats = inside["receivers"], inside["beats"]
+        fifo = InsideFifo(m, inside.block("fifo"))
+        current = Signal(inside["route"])
+        m.d.comb += [
+            current.beats.eq(beats),
+            current.client.eq(sum(client * receivers[client] for client in range(len(receivers)))),
+            Assert((receivers & (receivers - 1)) == 0),
+            Assert(inside["last_beat"] == (beats == 1)),
+        ]
+        places = [(receivers.any(), current)]
         for place in range(self.block.depth):
             places.append((fifo.level > place, data.View(inside["route"], fifo.at(place))))
         start = 0

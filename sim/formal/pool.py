@@ -151,7 +151,8 @@ class SumsInOrder(wiring.Component):
     def _inside(self, m: Module, inside: Inside):
         """What ties the pooling's inner state to the specification, for the induction."""
         arrived, index = inside["arrived"], inside["index"]
-        pixels, subtotal = inside["pixels"], inside["subtotal"]
+        pixels, subtotal = inside["pixels"], Signal(signed(self.cfg.accumulator_bits))
+        m.d.comb += subtotal.eq(sum(inside["pairs"]))
         names = "total", "left", "full", "empty", "held_pointer", "held_lane"
         channels = zip(*(inside.every(name) for name in names), strict=True)
         m.d.comb += Assert(inside["oldest"] == self.next[: len(index)])

@@ -179,8 +179,7 @@ class Loads(wiring.Component):
         )
         m.d.comb += self.lemma(crc.valid == summed)
         m.d.comb += self.lemma(~crc.valid | (crc.data == data) & ~crc.start)
-        was_loading = Signal()
-        m.d.sync += was_loading.eq(self.loading)
+        was_loading = delay(m, self.loading, 2, name="was_loading", control=True)
         m.d.comb += self.lemma(crc.start == ~was_loading)
 
         # The chosen word of the header.

@@ -195,6 +195,9 @@ class QueueInside:
         self.spec, self.rows = spec, spec.cfg.rows
         inside = Inside(queue)
         self.queued, self.fifo = inside.block("fifo"), inside["fifo"]
+        self.buffer, self.offered = inside.block("buffer"), queue.o.valid
+        self.spare_held = ~self.buffer["free"]
+        self.level = Signal.like(spec.inside)  # complete groups in `fifo` and `buffer`
         self.pushed, self.group = queue.pushed, inside["group"]
         self.judged, self.arrived = queue.judged, inside["arrived"]
         self.closing, self.arriving_count = inside["arriving_closing"], inside["arriving_count"]
@@ -221,7 +224,8 @@ class QueueInside:
             Assert(spec.unpushed == unpushed),
             Assert((spec.unpushed_for == 0) | self.pushed | self.flush),
             Assert((spec.unpushed_for < 2) | self.pushed),
-            Assert(spec.held == self.fifo.level),
+            self.level.eq(self.fifo.level + self.spare_held),
+            Assert(spec.held == self.level),
             Assert(self.fifo.w_rdy | ~self.fifo.w_en),
             Assert(
                 spec.credit + spec.travelling + self.arrived + self.judged + spec.held
@@ -233,7 +237,9 @@ class QueueInside:
         ]
         self._in_time(m)
         arriving, staged = self.common
-        queued = InsideFifo(m, self.queued).at(spec.ahead)
+        behind = InsideFifo(m, self.queued).at(spec.ahead - self.spare_held)
+        first = self.spare_held & (spec.ahead == 0)
+        queued = Mux(first, self.buffer["spare"].as_value(), behind)
         with m.If(self.arrived):
             m.d.comb += Assert((arriving == spec.common) & (self.closing == spec.ended))
         with m.Elif(self.count != 0):
@@ -245,9 +251,9 @@ class QueueInside:
 
     def _in_time(self, m: Module):
         """How long the first complete group can have been on its way, by where it is."""
-        waiting, stages = self.spec.waiting, (self.fifo.level != 0, self.pushed, self.flush)
+        waiting, stages = self.spec.waiting, (self.level != 0, self.pushed, self.flush)
         with m.If(self.spec.inside != 0):
-            with m.If(self.fifo.r_rdy):
+            with m.If(self.offered):
                 m.d.comb += Assert(waiting < LONGEST_WAY)
             for index, stage in enumerate(stages):
                 with m.Elif(stage):
@@ -257,7 +263,7 @@ class QueueInside:
 
     def _marked(self, m: Module, queued, base, total, rest, full, closing):
         """Where the marked task is."""
-        spec, rows, level = self.spec, self.rows, self.fifo.level
+        spec, rows, level = self.spec, self.rows, self.level
         arriving, staged = self.common
         behind = Signal(2)
         m.d.comb += behind.eq(spec.ahead - level - self.pushed)

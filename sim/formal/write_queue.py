@@ -73,7 +73,7 @@ class WritesInOrder(wiring.Component):
         self._writes(m, queue, chosen.component.o)
         self._loads(m, queue)
         self._reads(m, queue, inside)
-        self._words(m, queue)
+        self._words(m, queue.word, inside["words"].i)
         self._progress(m, inside)
         return m
 
@@ -251,23 +251,27 @@ class WritesInOrder(wiring.Component):
                 met.append(into & same & (pointer.address == write.address))
         m.d.comb += Assert(~(reading & Cat(met).any()))
 
-    def _words(self, m: Module, queue: WriteQueue):
-        """A classifier's word leaves with its group, once; it waits unchanged until it is taken."""
-        word, group, refused = queue.word, self.group, Signal()
-        m.d.sync += refused.eq(word.valid & ~word.ready)
+    def _words(self, m: Module, word, given):
+        """A classifier's word is given away with its group, once; one that is refused waits
+        unchanged until it is taken, the next one's group as well.
+        """
+        group, refused, before = self.group, Signal(), Signal.like(word.payload)
+        m.d.sync += [refused.eq(word.valid & ~word.ready), before.eq(word.payload)]
         m.d.comb += [
-            Assert(~refused | word.valid),
-            Assert(~word.valid | (self.inside != 0)),
+            Assert(given.ready == ~refused),
+            Assert(word.valid == (given.valid | refused)),
+            Assert(~word.valid | (word.payload.as_value() == Mux(refused, before, given.payload))),
+            Assert(~given.valid | (self.inside != 0)),
             Cover(refused & word.ready & word.payload.last),
         ]
-        with m.If(self.first & word.valid):
+        with m.If(self.first & given.valid):
             m.d.comb += [
-                Assert(group.raw & group.rows[0].valid & (self.left == word.ready)),
-                Assert(self.bits(word.payload.data) == self.bits(group.word)),
-                Assert(word.payload.last == group.last),
+                Assert(group.raw & group.rows[0].valid & (self.left == given.ready)),
+                Assert(self.bits(given.payload.data) == self.bits(group.word)),
+                Assert(given.payload.last == group.last),
             ]
         with m.If(self.first & self.left & group.raw & group.rows[0].valid):
-            m.d.comb += Assert(word.valid)
+            m.d.comb += Assert(given.valid)
 
     def _progress(self, m: Module, inside: Inside):
         """The marked group, once first, leaves in `rows` + 1 cycles and those in which it is held
@@ -278,7 +282,7 @@ class WritesInOrder(wiring.Component):
         fifo, done = inside["fifo"], inside["done"]
         waiting, room = Signal(range(self.cfg.rows + 4)), inside.block("chosen")["free"]
         read = delay(m, self.residual_reading, 1, name="was_reading", control=True)
-        free = ~read & self.ready
+        free = ~read & inside["words"].i.ready
         with m.If(self.left | ~self.first):
             m.d.sync += waiting.eq(0)
         with m.Elif(free):
