@@ -37,8 +37,8 @@ class Family(ABC):
     """``dsp`` and ``bram`` -> what messages call them."""
     resources: Mapping[str, tuple[str, ...]]
     """Type of a packed cell -> the resources that it takes one of: lut, ff, dsp, bram."""
-    hurrying: tuple[str, ...] = ()
-    """More arguments of nextpnr, with which it does not end before the clock is met."""
+    for_clock: tuple[str, ...] = ()
+    """More arguments of nextpnr, with which its router does not end before the clock is met."""
     carry: tuple[str, str]
     """Ports of a packed cell by which carry chains are linked."""
 
@@ -60,6 +60,10 @@ class Family(ABC):
     @abstractmethod
     def taken(self, instance: Instance) -> Mapping[str, int]:
         """What an instance in a design takes of ``dsp`` and ``bram``."""
+
+    def hurried(self, constraints: str, megahertz: float) -> str:
+        """The constraints of a run with ``for_clock``."""
+        return constraints
 
     def prepared(self, netlist: str, config: Config | None) -> str:
         """Yosys' netlist as nextpnr is to have it.

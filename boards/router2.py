@@ -13,8 +13,11 @@ FEW = 50
 as many again."""
 
 CLOCK_PATIENCE = 60
-"""Iterations with so few without fewer late connections than ever before, after which the clock
-will not be met. A connection is late where the slowest path through it is."""
+"""Iterations with so few, each with late connections, after which the clock will not be met: they
+are no fewer than before. A connection is late where the slowest path through it is."""
+
+LONGEST = 300
+"""Iterations with so few, after which it will not come to an end."""
 
 
 def stuck(folder: Path) -> str | None:
@@ -25,20 +28,18 @@ def stuck(folder: Path) -> str | None:
     wires = _Count([overused for overused, _ in iterations])
     if wires.waited >= PATIENCE and (wires.least > FEW or wires.last > 2 * wires.least + FEW // 2):
         return wires.told("overused wires", len(iterations))
-    if _late(iterations):
-        late = _Count([late for overused, late in iterations if overused <= FEW])
-        if late.waited >= CLOCK_PATIENCE:
-            return late.told("connections too late for the clock", len(iterations))
+    late = [late for overused, late in iterations if overused <= FEW]
+    recent, before = late[-CLOCK_PATIENCE:], late[:-CLOCK_PATIENCE]
+    endless = len(late) > LONGEST and any(late)
+    if endless or (before and 0 < min(recent) >= min(before)):
+        return _Count(late).told("connections too late for the clock", len(iterations))
     return None
 
 
 def misses_clock(folder: Path) -> bool:
-    """Whether nothing but the clock keeps the routing in a folder from its end."""
-    return _late(_iterations(folder))
-
-
-def _late(iterations: list[tuple[int, int]]) -> bool:
-    return bool(iterations) and iterations[-1][0] <= FEW and iterations[-1][1] > 0
+    """Whether late connections kept the routing in a folder from its end, or may have."""
+    iterations = _iterations(folder)
+    return any(late for _, late in iterations) and iterations[-1][0] <= FEW
 
 
 def _iterations(folder: Path) -> list[tuple[int, int]]:

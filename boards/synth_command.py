@@ -56,8 +56,7 @@ def synth_board(
 
     with progress(f"synthesizing {board.name} (minutes, once)"):
         netlist = flow.synthesize(top)
-    with progress_bar(f"placing and routing {board.name}, seeds: {seeds}", seeds) as advance:
-        tried = flow.route(top, netlist, range(1, seeds + 1), board.config, advance)
+    tried = _tried(board, flow, top, netlist, seeds)
     if not any(seed.routed for seed in tried):
         raise SynthesisError(
             f"{board.name}: could not be placed and routed, seeds tried: {seeds}\n"
@@ -77,6 +76,18 @@ def synth_board(
         )
         return CLOCK_MISSED
     return 0
+
+
+def _tried(board: BoardDescription, flow: Flow, top: Top, netlist: Path, seeds: int) -> list[Seed]:
+    """All seeds, routed for the clock; where none meets it, as they come."""
+    for for_clock, how in ((True, ""), (False, ", whatever the clock")):
+        with progress_bar(f"placing and routing {board.name}{how}, seeds: {seeds}", seeds) as ended:
+            tried = flow.route(
+                top, netlist, range(1, seeds + 1), board.config, ended, for_clock=for_clock
+            )
+        if any(seed.routed for seed in tried) or not any(seed.too_slow for seed in tried):
+            break
+    return tried
 
 
 def _entry(board: BoardDescription, flow: Flow, seeds: Sequence[Seed], run: dict | None) -> dict:

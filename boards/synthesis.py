@@ -45,6 +45,11 @@ class Seed:
         return (self.folder / REPORT).exists()
 
     @property
+    def too_slow(self) -> bool:
+        """Whether it is not routed, and nothing but the clock was in the way."""
+        return not self.routed and misses_clock(self.folder)
+
+    @property
     def seconds(self) -> float:
         """Wall time."""
         return json.loads((self.folder / RUN).read_text())["seconds"]
@@ -87,37 +92,43 @@ class Flow:
         seeds: Sequence[int],
         config: Config | None = None,
         advance: Callable[[int], None] = lambda amount: None,
+        *,
+        for_clock: bool = False,
     ) -> list[Seed]:
         """Each seed placed and routed, one process for each processor.
 
         ``config`` is that of the core in the top, if it has one, for the floorplan. ``advance(1)``
-        is called as each seed ends.
+        is called as each seed ends. ``for_clock``: a seed whose router finds no way to meet the
+        clock is not routed, where the family's router can try; it takes longer.
         """
         text = (netlist / NETLIST).read_text()
+        constraints = top.constraints
+        if for_clock:
+            constraints = self.family.hurried(constraints, top.megahertz)
         files = {
             NETLIST: self.family.prepared(text, config),
-            self.family.constraints_file: top.constraints,
+            self.family.constraints_file: constraints,
         }
 
+        def arguments(seed: int) -> list[str]:
+            usual = self.family.nextpnr_arguments(self.device, seed, top.megahertz)
+            return [*usual, *(self.family.for_clock if for_clock else ())]
+
         def run(seed: int) -> Seed:
-            made = self._route_seed(files, seed, top.megahertz)
+            made = self._route_seed(files, seed, arguments(seed))
             advance(1)
             return made
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             return list(pool.map(run, seeds))
 
-    def _route_seed(self, files: Mapping[str, str], number: int, megahertz: float) -> Seed:
-        arguments = self.family.nextpnr_arguments(self.device, number, megahertz)
-        hurried = [*arguments, *self.family.hurrying]
-        path = _path("seed", files, hurried, self.nextpnr)
+    def _route_seed(self, files: Mapping[str, str], number: int, arguments: list[str]) -> Seed:
+        path = _path("seed", files, arguments, self.nextpnr)
         if not path.exists():
             with _whole(path) as work:
                 _write(work, files)
                 started = time.monotonic()
-                code = self.nextpnr.run(hurried, work, stuck)
-                if code and misses_clock(work):  # then as it comes
-                    code = self.nextpnr.run(arguments, work, stuck)
+                code = self.nextpnr.run(arguments, work, stuck)
                 seconds = time.monotonic() - started
                 if code < 0 or (code and "ERROR" not in self.nextpnr.tail(work)):
                     raise SynthesisError(f"nextpnr broke off:\n{self.nextpnr.tail(work)}")

@@ -12,7 +12,7 @@ BOARD = BoardDescription(
     device=LFE5U_25F,
     platform=ULX3S_25F_Platform,
     config=preset("ulx3s-25f"),
-    clock_hz=37_500_000,
+    clock_hz=75_000_000,
     top=Ulx3s,
     loader="ulx3s",
 )

@@ -1,8 +1,10 @@
 """Credits: how many places of a queue nobody holds."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+
+from penstock.hw.pipeline import lookup
 
 
 class Credits(wiring.Component):
@@ -31,14 +33,9 @@ class Credits(wiring.Component):
         m = Module()
         places, kept = self.places, self.kept
         count = Signal(range(places + 1), init=places)  # free, without `take` and `give`
-        least = [Signal(init=1, name=f"least_{kept + spare}") for spare in range(3)]
+        least = [Signal(init=1, name=f"least_{kept + more}") for more in range(3)]
         full, one_held = Signal(init=1), Signal()
-        # The next count, as `give_next` and `take_next` may change it, which come from afar.
-        fewer, same, more = (Signal.like(count, name=name) for name in ("fewer", "same", "more"))
         m.d.comb += [
-            fewer.eq(count - self.take + self.give - 1),
-            same.eq(count - self.take + self.give),
-            more.eq(count - self.take + self.give + 1),
             self.enough.eq(
                 least[2]
                 | (least[1] & (self.give | ~self.take))
@@ -46,16 +43,24 @@ class Credits(wiring.Component):
             ),
             self.all_free.eq((full | (one_held & self.give)) & ~self.take),
         ]
+        events = Cat(self.give, self.give_next, self.take, self.take_next)
+        changes = [(event & 3).bit_count() - (event >> 2).bit_count() for event in range(16)]
 
-        def then(of):
-            changed = Mux(self.give_next, of(more), of(fewer))
-            return Mux(self.give_next == self.take_next, of(same), changed)
+        def then(holds):
+            """Whether it ``holds`` of the next count: tables, as carry chains would be late."""
+            tables = {
+                change: lookup([holds(free + change) for free in range(places + 1)], count)
+                for change in set(changes)
+            }
+            return lookup([tables[change] for change in changes], events)
 
+        change = Signal(signed(3))
+        m.d.comb += change.eq(lookup([Const(each, signed(3)) for each in changes], events))
         m.d.sync += [
-            count.eq(then(lambda free: free)),
-            full.eq(then(lambda free: free == places)),
-            one_held.eq(then(lambda free: free == places - 1)),
+            count.eq(count + change),
+            full.eq(then(lambda free: Const(free == places))),
+            one_held.eq(then(lambda free: Const(free == places - 1))),
         ]
         for flag, bound in zip(least, range(kept, kept + 3), strict=True):
-            m.d.sync += flag.eq(then(lambda free, bound=bound: free >= bound))
+            m.d.sync += flag.eq(then(lambda free, bound=bound: Const(free >= bound)))
         return m

@@ -300,7 +300,10 @@ def test_a_routing_that_gets_nowhere(counts, is_stuck, tmp_path):
         ((*[900] * 9, 800, *[50] * 61), (*[0] * 10, *[3] * 61), True, True),
         ((900, *[0] * 61), (7, 3, *[4] * 60), True, True),
         ((900, *[0] * 61), (7, *[4] * 60, 3), False, True),
-        ((900, *[1] * 99), (7, *[4, 0] * 49, 0), False, False),
+        ((900, *[0] * 61), (7, 0, *[4] * 60), True, True),
+        ((900, *[1] * 99), (7, *[4, 0] * 49, 0), False, True),
+        ((900, *[1] * 300), (7, *[4, 0] * 150), False, True),
+        ((900, *[1] * 301), (7, 4, *[4, 0] * 150), True, True),
     ],
 )
 def test_a_clock_that_is_not_met(counts, late, is_stuck, is_late, tmp_path):
@@ -309,26 +312,22 @@ def test_a_clock_that_is_not_met(counts, late, is_stuck, is_late, tmp_path):
     assert misses_clock(tmp_path) == is_late
 
 
-def test_what_misses_its_clock_is_routed_all_the_same(made, small, monkeypatch, tmp_path):
+def test_what_misses_its_clock_is_routed_all_the_same(made, small, monkeypatch, tmp_path, capsys):
+    """At 2 GHz nextpnr's router comes to no end, and is asked for less."""
     monkeypatch.setattr(tools, "_WATCHED_EVERY", 0.5)
-    top = elaborate_top(small.BOARD)
-    assert top.constraints.count(" 25000000.0 HZ") == 1
-    constraints = top.constraints.replace(" 25000000.0 HZ", " 1000000000.0 HZ")  # doubled
-    top = dataclasses.replace(top, constraints=constraints)
+    top = dataclasses.replace(elaborate_top(small.BOARD), megahertz=2000.0)
     folder = netlist(made)
-    monkeypatch.setenv("PENSTOCK_BUILD", str(tmp_path))
-    runs, run = [], Tool.run
-
-    def told(tool, arguments, work, *others):
-        runs.append((arguments, run(tool, arguments, work, *others), tool.tail(work)))
-        return runs[-1][1]
-
-    monkeypatch.setattr(Tool, "run", told)
-    (seed,) = synthesis.Flow(small.BOARD.device).route(top, folder, [1], small.BOARD.config)
-    assert seed.routed and 50 < fmax_mhz(seed.report()) < 2000
-    (hurried, first, said), (arguments, second, _) = runs
-    assert first and "connections too late for the clock" in said
-    assert hurried == [*arguments, "--tmg-ripup"] and second == 0
+    monkeypatch.setenv("PENSTOCK_BUILD", str(tmp_path / "build"))
+    monkeypatch.setattr(synth_command, "elaborate_top", lambda board: top)
+    monkeypatch.setattr(synthesis.Flow, "synthesize", lambda flow, top: folder)
+    record = tmp_path / "boards.json"
+    assert main([*SMALL, "--json", str(record), "--folder", str(tmp_path / "out")]) == 0
+    assert 50 < load_record(record)["boards"][0]["fmax_mhz"] < 2000
+    output = capsys.readouterr().err
+    assert "placing and routing small, seeds: 1" in output
+    assert "placing and routing small, whatever the clock, seeds: 1" in output
+    tails = [path.read_text() for path in (tmp_path / "build/synth").glob("*/nextpnr-ecp5.out")]
+    assert sum("connections too late for the clock" in tail for tail in tails) == 1
 
 
 def test_such_a_routing_is_given_up(monkeypatch, tmp_path):
