@@ -134,10 +134,10 @@ def test_each_outcome_from_end_to_end(tmp_path, monkeypatch):
     monkeypatch.setattr(mutate, "LADDER", ())
     monkeypatch.setattr(mutate, "DESIGNS", ("gate",))
     monkeypatch.setattr(mutate, "VERILOG", VERILOG)
-    comparison = "self.partial_sums[row] > self.thresholds[row]"
+    comparison = "self.thresholds[row] - self.partial_sums[row]"
     changes = {
-        "caught": (comparison, comparison.replace(">", ">=")),
-        "survived": (comparison, comparison.replace(">", "<")),
+        "caught": (comparison, f"{comparison} - 1"),
+        "survived": (comparison, comparison.replace("-", "+")),
         "no change": (comparison, f"({comparison})"),
         "stillborn": (comparison, "self.no_such_port"),
     }
